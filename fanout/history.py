@@ -1,0 +1,150 @@
+"""What a relay remembers of its events, and the cursors that point into it.
+
+Offsets count every accepted event, also when none is kept. A cursor that cannot be honoured exactly
+is answered with a gap that says what is missing, never with silence.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from typing import Literal, NamedTuple
+
+from fanout.errors import InvalidCursor
+from fanout.event import Event
+
+_EPOCH = re.compile(r"[0-9a-f]{8}")
+_CURSOR = re.compile(r"([0-9a-f]{8}):(0|[1-9][0-9]{0,17})")
+
+
+class Cursor(NamedTuple):
+    """A place in a relay's stream: just after the event `offset` of `epoch` (8 hex digits)."""
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+
+def parse_cursor(text: str) -> Cursor:
+    """The cursor spelled `epoch:offset`. Raises `InvalidCursor`."""
+    match = _CURSOR.fullmatch(text)
+    if match is None:
+        raise InvalidCursor("Not a cursor: it reads EPOCH:OFFSET, as received with an event, e.g. 5f0c92ab:17.")
+    return Cursor(match[1], int(match[2]))
+
+
+class Gap(NamedTuple):
+    """Events after `from_` up to and including `to` are missing; the stream goes on after `to`."""
+
+    from_: Cursor
+    to: Cursor
+    why: Literal["history", "epoch", "ahead"]
+
+
+class Resume(NamedTuple):
+    """Where reading goes on: with the events after offset `events_from`, once `gap` has been told."""
+
+    events_from: int
+    gap: Gap | None
+
+
+class History:
+    """The in-memory log of one relay; whichever limit is reached first cuts, `keep_events` 0 keeps nothing.
+
+    To accept an event: make it with `next_offset()`, then `append` it. To replay: `resume(cursor)`, then
+    `events_after` slice by slice; between slices the log may be cut, so `resume` again before each.
+    """
+
+    def __init__(self, epoch: str, keep_events: int, keep_seconds: float, keep_bytes: int) -> None:
+        if not _EPOCH.fullmatch(epoch):
+            raise ValueError(f"an epoch is 8 lower-case hexadecimal digits, not {epoch!r}")
+        self.epoch = epoch
+        self.head = 0  # the last offset given
+        self._floor = 0  # the last offset that is gone
+        self._keep_events = keep_events
+        self._keep_seconds = keep_seconds
+        self._keep_bytes = keep_bytes
+        self._events: dict[int, Event] = {}  # every offset of _floor + 1 … head
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @property
+    def cursor(self) -> Cursor:
+        """The end of the stream: what a subscription that begins now has seen."""
+        return Cursor(self.epoch, self.head)
+
+    @property
+    def oldest(self) -> int:
+        """The first offset still kept; `head` + 1 when there is none. `from=start` reads after `oldest` - 1."""
+        return self._floor + 1
+
+    def next_offset(self) -> int:
+        """The offset the next appended event must carry."""
+        return self.head + 1
+
+    def append(self, event: Event, now: float) -> None:
+        """Take the event of the next offset into the stream, and cut what the limits no longer allow."""
+        if event.offset != self.head + 1:
+            raise ValueError(f"offset {event.offset} does not follow {self.head}")
+        self.head = event.offset
+        self._events[event.offset] = event
+        self._bytes += len(event.payload)
+        self.prune(now)
+
+    def prune(self, now: float) -> None:
+        """Cut what the limits no longer allow at Unix time `now`; `append` does this too."""
+        earliest = now - self._keep_seconds
+        while self._events:
+            oldest = self._events[self._floor + 1]
+            if (
+                len(self._events) <= self._keep_events
+                and self._bytes <= self._keep_bytes
+                and oldest.received_at >= earliest
+            ):
+                return
+            self._floor += 1
+            del self._events[self._floor]
+            self._bytes -= len(oldest.payload)
+
+    def limit(self, keep_events: int, keep_seconds: float, keep_bytes: int, now: float) -> None:
+        """Change the limits and cut accordingly; the epoch and the offsets go on."""
+        self._keep_events, self._keep_seconds, self._keep_bytes = keep_events, keep_seconds, keep_bytes
+        self.prune(now)
+
+    def resume(self, cursor: Cursor) -> Resume:
+        """Where a reader that has seen everything up to `cursor` goes on, and what it has missed for good."""
+        if cursor.epoch != self.epoch:
+            return self._after_gap(cursor, self._floor, "epoch")
+        if cursor.offset > self.head:
+            return self._after_gap(cursor, self.head, "ahead")
+        if cursor.offset < self._floor:
+            return self._after_gap(cursor, self._floor, "history")
+        return Resume(cursor.offset, None)
+
+    def events_after(self, offset: int, limit_bytes: int) -> list[Event]:
+        """The next events after `offset`, up to `limit_bytes` of payload, at least one unless at the end.
+
+        Raises LookupError if events after `offset` are already gone: `resume` tells the gap.
+        """
+        if offset < self._floor:
+            raise LookupError(f"the history after offset {offset} has been cut; resume first")
+        found: list[Event] = []
+        for place in range(offset + 1, self.head + 1):
+            event = self._events[place]
+            limit_bytes -= len(event.payload)
+            if found and limit_bytes < 0:
+                break
+            found.append(event)
+        return found
+
+    def at(self, unix_time: float) -> int:
+        """The offset after which lie the kept events received at `unix_time` or later."""
+        kept = range(self._floor + 1, self.head + 1)
+        return self._floor + bisect_left(kept, unix_time, key=lambda offset: self._events[offset].received_at)
+
+    def _after_gap(self, cursor: Cursor, to: int, why: Literal["history", "epoch", "ahead"]) -> Resume:
+        return Resume(to, Gap(cursor, Cursor(self.epoch, to), why))

@@ -1,0 +1,79 @@
+"""A subscription, the mouth of the connection that holds it, and what that mouth answers.
+
+`Subscription.accepts` is the single gate to events: live plans, replay and long poll all ask it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from fanout.address import Pattern
+from fanout.event import Event
+
+
+class Verdict(Enum):
+    """What a connection answers when it is offered a tick's bytes."""
+
+    QUEUED = "queued"
+    BEHIND = "behind"  # slow; it catches up from history by itself
+    DROPPED = "dropped"
+
+
+class Encoding(Protocol):
+    """How events become bytes on one kind of connection; a hashable singleton, so that bytes are shared."""
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, event: Event) -> bytes:
+        """One event, framed."""
+        ...
+
+    def join(self, parts: list[bytes]) -> bytes:
+        """Several encoded events as the bytes of one write."""
+        ...
+
+
+class Outlet(Protocol):
+    """One connection's mouth. Hashed by identity. Its methods may end its subscriptions, but not add any."""
+
+    @property
+    def encoding(self) -> Encoding: ...
+
+    def admit(self) -> Verdict:
+        """Asked once per tick before the write: the verdict on the backlog as it is without that write.
+
+        Over budget with the policy `close`, it begins the close and answers DROPPED.
+        """
+        ...
+
+    def write(self, data: bytes) -> None:
+        """The tick's bytes: called at most once per tick, only after QUEUED."""
+        ...
+
+    def skip(self, relay: str, first: int, last: int) -> None:
+        """Told after DROPPED: of this relay key, some events between these offsets (inclusive) are missing."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """A pattern held by a connection. Identity is the object.
+
+    `relay` is the key of the relay that owns the pattern's addresses. `may_receive` is the permission
+    check per concrete address; give equal callables to subscriptions with one grant and the engine asks
+    each only once. `is_exclusive` promises that the outlet has this one subscription and never another.
+    """
+
+    relay: str
+    pattern: Pattern
+    outlet: Outlet
+    may_receive: Callable[[str], bool]
+    is_exclusive: bool = False
+
+    def accepts(self, address: str) -> bool:
+        """Whether this subscription gets an event at `address` of its relay: it matches, and is permitted now."""
+        return self.pattern.matches(address) and self.may_receive(address)
