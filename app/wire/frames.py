@@ -1,0 +1,212 @@
+"""WebSocket frames without I/O (RFC 6455, section 5): streaming parse, unmask, encode.
+
+The parser never holds more than one frame of `WHOLE_FRAME_BYTES`: smaller frames come out whole,
+larger ones as they arrive, cut into pieces, so that a message of any size passes in bounded memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from app.errors import PayloadTooLarge, PeerWireError
+
+try:
+    from websockets.speedups import apply_mask as _speedy_mask
+except ImportError:  # a platform without the compiled extension
+    from websockets.utils import apply_mask as _speedy_mask
+
+_unmask: Callable[[bytes | memoryview, bytes], bytes] = _speedy_mask
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+_KNOWN = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
+
+WHOLE_FRAME_BYTES = 64 * 1024
+MAX_REASON_BYTES = 123
+EMPTY_CLOSE = b"\x88\x00"
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Piece(NamedTuple):
+    """A frame, or a part of a large one. `opcode` is CONTINUATION for all but a message's first piece."""
+
+    opcode: int
+    fin: bool
+    payload: bytes
+
+
+class FrameParser:
+    """Bytes in, pieces out. Checks masking, reserved bits, lengths, control frames and continuation.
+
+    Feed it until it raises; after `PeerWireError` (whose `.close` is the code to send) it must be dropped.
+    """
+
+    __slots__ = ("_fin", "_is_inside", "_left", "_mask", "_masked", "_opcode", "_rest")
+
+    def __init__(self, *, masked: bool = True) -> None:
+        self._masked = masked  # frames from clients are masked, those from servers are not
+        self._rest: bytes = b""
+        self._is_inside = False  # between the first and the last frame of a message
+        self._left = 0  # bytes still to come of a large frame
+        self._mask = b""
+        self._opcode = 0
+        self._fin = True
+
+    def feed(self, data: bytes | memoryview) -> list[Piece]:
+        """The pieces that `data` completes. Raises PeerWireError on the first broken frame."""
+        buffer: bytes | memoryview = self._rest + bytes(data) if self._rest else data
+        end = len(buffer)
+        pieces: list[Piece] = []
+        at = 0
+        while True:
+            if self._left:
+                taken = min(self._left, end - at)
+                if not taken:
+                    break
+                pieces.append(self._take_part(buffer[at : at + taken]))
+                at += taken
+                continue
+            if end - at < 2:
+                break
+            first, second = buffer[at], buffer[at + 1]
+            opcode = first & 15
+            length = second & 127
+            self._check(first, second, opcode, length)
+            start = at + 2
+            if length > 125:
+                width = 2 if length == 126 else 8
+                if end - start < width:
+                    break
+                length = int.from_bytes(buffer[start : start + width], "big")
+                if length >> 63 or length < (126 if width == 2 else 65536):
+                    raise PeerWireError("The frame's length is not encoded as RFC 6455, 5.2 demands.")
+                start += width
+            if self._masked:
+                if end - start < 4:
+                    break
+                mask = bytes(buffer[start : start + 4])
+                start += 4
+            fin = first >= 128
+            if length > WHOLE_FRAME_BYTES:
+                self._left, self._fin, self._opcode = length, fin, opcode
+                self._mask = mask if self._masked else b""
+                self._is_inside = True
+                at = start
+                continue
+            stop = start + length
+            if stop > end:
+                break
+            payload = buffer[start:stop]
+            pieces.append(Piece(opcode, fin, _unmask(payload, mask) if self._masked else bytes(payload)))
+            if opcode < 8:
+                self._is_inside = not fin
+            at = stop
+        self._rest = bytes(buffer[at:]) if at < end else b""
+        return pieces
+
+    def _check(self, first: int, second: int, opcode: int, length: int) -> None:
+        if first & 0x70:
+            raise PeerWireError("A reserved bit is set, but no extension was agreed.")
+        if opcode not in _KNOWN:
+            raise PeerWireError(f"Opcode {opcode} is not defined.")
+        if (second >= 128) is not self._masked:
+            raise PeerWireError("Frames from a client must be masked, frames from a server must not.")
+        if opcode >= 8:
+            if length > 125 or first < 128:
+                raise PeerWireError("A control frame must be whole and hold at most 125 bytes.")
+        elif (opcode == CONTINUATION) is not self._is_inside:
+            raise PeerWireError("A continuation frame without a message, or a new message inside another.")
+
+    def _take_part(self, part: bytes | memoryview) -> Piece:
+        size = len(part)
+        if self._masked:
+            payload = _unmask(part, self._mask)
+            turn = size & 3
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        else:
+            payload = bytes(part)
+        self._left -= size
+        fin = self._fin and not self._left
+        piece = Piece(self._opcode, fin, payload)
+        self._opcode = CONTINUATION
+        if not self._left:
+            self._is_inside = not fin
+        return piece
+
+
+class MessageReader:
+    """Pieces in, whole messages out, each at most `max_bytes`. Control frames come out as they are."""
+
+    __slots__ = ("_max_bytes", "_opcode", "_parser", "_parts", "_size")
+
+    def __init__(self, max_bytes: int, *, masked: bool = True) -> None:
+        self._parser = FrameParser(masked=masked)
+        self._max_bytes = max_bytes
+        self._parts: list[bytes] = []
+        self._opcode = 0
+        self._size = 0
+
+    def feed(self, data: bytes | memoryview) -> list[tuple[int, bytes]]:
+        """The messages that `data` completes, as (opcode, payload). Raises PeerWireError, PayloadTooLarge (1009)."""
+        messages: list[tuple[int, bytes]] = []
+        for opcode, fin, payload in self._parser.feed(data):
+            if opcode >= 8 or (fin and opcode and len(payload) <= self._max_bytes):
+                messages.append((opcode, payload))
+                continue
+            if opcode:
+                self._opcode = opcode
+            self._size += len(payload)
+            if self._size > self._max_bytes:
+                raise PayloadTooLarge(f"A message here may hold at most {self._max_bytes} bytes.")
+            if payload:  # a million empty fragments must cost no memory
+                self._parts.append(payload)
+            if fin:
+                messages.append((self._opcode, b"".join(self._parts)))
+                self._parts, self._size = [], 0
+        return messages
+
+
+def frame_head(opcode: int, length: int, fin: bool = True) -> bytes:
+    """The head of an unmasked frame."""
+    first = opcode | 128 if fin else opcode
+    if length < 126:
+        return bytes((first, length))
+    if length < 65536:
+        return bytes((first, 126)) + length.to_bytes(2, "big")
+    return bytes((first, 127)) + length.to_bytes(8, "big")
+
+
+def encode_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
+    """A whole unmasked frame, as a server sends it."""
+    return frame_head(opcode, len(payload), fin) + payload
+
+
+def encode_close(code: int, reason: str = "") -> bytes:
+    """A Close frame; the reason is cut to 123 bytes of UTF-8. 1005 (no status) is an empty Close."""
+    if code == 1005:
+        return EMPTY_CLOSE
+    text = reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore").encode()
+    return encode_frame(CLOSE, code.to_bytes(2, "big") + text)
+
+
+def parse_close(payload: bytes) -> tuple[int, str]:
+    """Code and reason of a Close frame's payload; 1005 when empty. Raises PeerWireError."""
+    if not payload:
+        return 1005, ""
+    if len(payload) < 2:
+        raise PeerWireError("A Close frame holds no payload or at least a two-byte code.")
+    code = int.from_bytes(payload[:2], "big")
+    if not (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) and not 3000 <= code <= 4999:
+        raise PeerWireError(f"Close code {code} may not be sent.")
+    try:
+        return code, payload[2:].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PeerWireError("The close reason is not UTF-8.", close=1007) from error
+
+
+def accept_key(key: str) -> str:
+    """`Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455, 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()).decode()

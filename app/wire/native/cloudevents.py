@@ -1,0 +1,144 @@
+"""Events as CloudEvents 1.0.2 in the JSON event format, and as frames of the sub-protocol `cloudevents.json`.
+
+What a publisher left out gets the least that makes a valid CloudEvent: type `fanway.event`, the source
+`/` plus the percent-encoded address, the time of acceptance. `fanwayaddress` and `fanwaycursor` are ours and
+always there; `subject` is the publisher's alone.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from app.errors import Close
+from app.wire.frames import TEXT, encode_frame
+from app.wire.native.publication import JSON, is_json_type, media_type
+from fanout.address import encode_address
+from fanout.event import Event
+from fanout.history import Cursor
+
+DEFAULT_TYPE = "fanway.event"
+READY_TYPE = "fanway.ready"
+GAP_TYPE = "fanway.gap"
+CURSOR_TYPE = "fanway.cursor"
+BYE_TYPE = "fanway.bye"
+
+_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")  # between JSON tokens a line break means no more than a blank
+
+
+def encode_envelope(event: Event, epoch: str) -> bytes:
+    """The event as one line of JSON: JSON payloads inline and verbatim, text as a string, the rest in base64."""
+    envelope: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source or "/" + encode_address(event.address),
+        "type": event.type or DEFAULT_TYPE,
+        "time": event.time or rfc3339(event.received_at),
+        **event.attributes,
+        "fanwayaddress": event.address,
+        "fanwaycursor": f"{epoch}:{event.offset}",
+    }
+    content_type = event.content_type or ("text/plain" if event.is_text else "application/octet-stream")
+    envelope["datacontenttype"] = content_type
+    if event.payload:
+        name, data = _data(event, content_type)
+        envelope[name] = data
+    return orjson.dumps(envelope)
+
+
+def encode_ready(relay: str, cursor: Cursor) -> bytes:
+    """The notice that a subscription stands, and where it begins."""
+    return _notice(READY_TYPE, relay, cursor, {"relay": relay, "cursor": str(cursor)})
+
+
+def encode_position(relay: str, cursor: Cursor) -> bytes:
+    """The notice that everything up to `cursor` has been seen; sent while nothing else is."""
+    return _notice(CURSOR_TYPE, relay, cursor, {"relay": relay, "cursor": str(cursor)})
+
+
+def encode_gap(relay: str, from_: Cursor, to: Cursor, why: str) -> bytes:
+    """The notice that events after `from_` up to and including `to` are missing."""
+    return _notice(GAP_TYPE, relay, to, gap_members(relay, from_, to, why))
+
+
+def encode_bye(relay: str, cursor: Cursor, close: Close) -> bytes:
+    """The notice that the stream ends here, and why."""
+    return _notice(BYE_TYPE, relay, cursor, bye_members(close))
+
+
+def bye_members(close: Close) -> dict[str, object]:
+    """What every kind of goodbye says; `after` is seconds to wait before returning."""
+    return {"code": close.code, "reason": close.reason, "return": close.reconnect, "after": 0}
+
+
+def gap_members(relay: str, from_: Cursor, to: Cursor, why: str) -> dict[str, str]:
+    """What every kind of gap notice says; `why` is history, epoch, ahead or slow."""
+    return {"relay": relay, "from": str(from_), "to": str(to), "why": why}
+
+
+def rfc3339(unix_time: float) -> str:
+    """Unix seconds as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _data(event: Event, content_type: str) -> tuple[str, object]:
+    if not is_json_type(media_type(content_type)):
+        if event.is_text:
+            return "data", event.payload.decode()
+    elif _is_json(event.payload):
+        return "data", orjson.Fragment(event.payload.translate(_LINE_BREAKS))
+    return "data_base64", base64.b64encode(event.payload).decode()
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _notice(type_: str, relay: str, cursor: Cursor, data: Mapping[str, object]) -> bytes:
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"{type_}:{cursor}",
+            "source": "/" + encode_address(relay),
+            "type": type_,
+            "fanwaycursor": str(cursor),
+            "datacontenttype": JSON,
+            "data": data,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEventFrames:
+    """WebSocket text frames of one envelope each (CloudEvents WebSocket binding, JSON); for one relay's epoch."""
+
+    epoch: str
+
+    @property
+    def name(self) -> str:
+        return "cloudevents.json"
+
+    def encode(self, event: Event) -> bytes:
+        return encode_frame(TEXT, encode_envelope(event, self.epoch))
+
+    def join(self, parts: list[bytes]) -> bytes:
+        return b"".join(parts)
+
+    def ready(self, relay: str, cursor: Cursor) -> bytes:
+        return encode_frame(TEXT, encode_ready(relay, cursor))
+
+    def gap(self, relay: str, from_: Cursor, to: Cursor, why: str) -> bytes:
+        return encode_frame(TEXT, encode_gap(relay, from_, to, why))
+
+    def position(self, relay: str, cursor: Cursor) -> bytes:
+        """Nothing: pings keep a socket alive, and every envelope carries the cursor."""
+        return b""

@@ -1,0 +1,333 @@
+"""The session protocol `fanway.v1` without I/O: many subscriptions and publishes on one WebSocket.
+
+A message is a JSON header, optionally LF and the raw payload (docs/protocol.md, "Sessions"). What breaks the
+form ends the session (1007, 1009); what is well-formed but refused is answered with `err`. Unknown members
+are ignored, so that both sides may grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.errors import BadRequest, Close, PeerWireError, RelayError, Unsupported, as_relay_error
+from app.wire.frames import BINARY, TEXT, encode_frame
+from app.wire.native.cloudevents import bye_members
+from app.wire.native.publication import Publication, is_utf8, make_publication
+from app.wire.native.query import MAX_BUDGET_BYTES, Policy, Start, parse_policy, parse_start, refuse_later
+from app.wire.native.receipt import PublishReceipt
+from fanout.address import Pattern, check_address, check_pattern
+from fanout.errors import FanoutError
+from fanout.event import Event
+from fanout.history import Cursor
+
+MAX_HEADER_BYTES = 8 * 1024
+MAX_DEPTH = 8
+MAX_NUMBER = (1 << 53) - 1  # what every client's numbers hold exactly
+
+_LATER_MESSAGES = frozenset(("ack", "nack", "credit"))
+_ATTRIBUTES = ("id", "type", "source", "time")
+
+
+@dataclass(frozen=True, slots=True)
+class Sub:
+    """Subscribe; the client calls it `sub` from now on."""
+
+    r: int
+    sub: int
+    pattern: Pattern
+    start: Start
+    policy: Policy | None
+    budget: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsub:
+    """End the subscription `sub`."""
+
+    r: int
+    sub: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pub:
+    """Publish; a receipt is wanted when there is an `r`."""
+
+    r: int | None
+    address: str
+    publication: Publication
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """A fresh token for the session."""
+
+    r: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there?"""
+
+    r: int
+
+
+Message = Sub | Unsub | Pub | Renew | Ping
+
+
+class SessionError(RelayError):
+    """A message that is refused but does not end the session: answer `err` with its `r`."""
+
+    def __init__(self, error: RelayError, r: int | None) -> None:
+        super().__init__(error.message, status=error.status, retry_after=error.retry_after)
+        self.error = error
+        self.r = r
+
+
+def parse_message(opcode: int, data: bytes, new_id: Callable[[], str], max_event_bytes: int) -> Message:
+    """A client's message. Raises PeerWireError (`close` 1007 or 1009: end the session), SessionError (answer it)."""
+    head, _, payload = data.partition(b"\n")
+    if len(head) > MAX_HEADER_BYTES:
+        raise PeerWireError(f"A message's header may hold at most {MAX_HEADER_BYTES} bytes.", close=1009)
+    header = _parse_header(head)
+    if opcode == TEXT and not is_utf8(payload):
+        raise PeerWireError("A text message's payload is not UTF-8.", close=1007)
+    r = header.get("r")
+    try:
+        if next(iter(header), None) != "t":
+            raise BadRequest("The first member of a header is 't'.")
+        if "r" in header:
+            r = _number(header, "r")
+        kind = header["t"]
+        if kind == "pub":
+            return _parse_pub(header, r, payload, opcode == TEXT, new_id, max_event_bytes)
+        if r is None:
+            raise BadRequest("The member 'r' is missing.")
+        if kind == "sub":
+            return _parse_sub(header, r)
+        if kind == "unsub":
+            return Unsub(r, _number(header, "sub"))
+        if kind == "renew":
+            return Renew(r, _text(header, "token"))
+        if kind == "ping":
+            return Ping(r)
+        if isinstance(kind, str) and kind in _LATER_MESSAGES:
+            raise Unsupported(f"'{kind}' is not offered by this version.")
+        raise BadRequest("The member 't' is none of: sub, unsub, pub, renew, ping.")
+    except (RelayError, FanoutError) as error:
+        is_number = isinstance(r, int) and not isinstance(r, bool) and 0 <= r <= MAX_NUMBER
+        raise SessionError(as_relay_error(error), r if is_number else None) from error
+
+
+def _parse_header(head: bytes) -> dict[str, Any]:
+    try:
+        header = orjson.loads(head)
+    except orjson.JSONDecodeError as error:
+        raise PeerWireError("A message's header is not JSON on one line.", close=1007) from error
+    if not isinstance(header, dict):
+        raise PeerWireError("A message's header is not a JSON object.", close=1007)
+    if _depth_exceeds(header, MAX_DEPTH):
+        raise PeerWireError(f"A message's header is nested deeper than {MAX_DEPTH}.", close=1007)
+    return header
+
+
+def _depth_exceeds(value: object, limit: int) -> bool:
+    if isinstance(value, dict):
+        return limit == 0 or any(_depth_exceeds(member, limit - 1) for member in value.values())
+    if isinstance(value, list):
+        return limit == 0 or any(_depth_exceeds(member, limit - 1) for member in value)
+    return False
+
+
+def _parse_sub(header: dict[str, Any], r: int) -> Sub:
+    refuse_later(header)
+    budget = _number(header, "budget") if "budget" in header else None
+    if budget is not None and not 0 < budget <= MAX_BUDGET_BYTES:
+        raise BadRequest("'budget' is a number of bytes, at least 1.")
+    return Sub(
+        r=r,
+        sub=_number(header, "sub"),
+        pattern=check_pattern(_text(header, "pattern")),
+        start=parse_start(_text(header, "from")) if "from" in header else "now",
+        policy=parse_policy(_text(header, "policy")) if "policy" in header else None,
+        budget=budget,
+    )
+
+
+def _parse_pub(
+    header: dict[str, Any],
+    r: int | None,
+    payload: bytes,
+    is_text: bool,
+    new_id: Callable[[], str],
+    max_event_bytes: int,
+) -> Pub:
+    refuse_later(header)
+    address = check_address(_text(header, "address"), allow_system=True)  # the door says 403 to those
+    attributes = header.get("attrs", {})
+    if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
+        raise BadRequest("The member 'attrs' is not an object of strings.")
+    twice = [name for name in (*_ATTRIBUTES, "specversion", "datacontenttype") if name in attributes]
+    if twice:
+        raise BadRequest(f"The attribute {twice[0]!r} has a member of its own and no place in 'attrs'.")
+    given = {name: _text(header, name) for name in _ATTRIBUTES if name in header}
+    publication = make_publication(
+        {**attributes, **given},
+        payload,
+        is_text,
+        _text(header, "ct") if "ct" in header else None,
+        new_id=new_id,
+        max_event_bytes=max_event_bytes,
+    )
+    return Pub(r, address, publication)
+
+
+def _number(header: dict[str, Any], name: str) -> int:
+    value = header.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_NUMBER:
+        raise BadRequest(f"The member {name!r} is not a whole number from 0 to 2^53 - 1.")
+    return value
+
+
+def _text(header: dict[str, Any], name: str) -> str:
+    value = header.get(name)
+    if not isinstance(value, str):
+        raise BadRequest(f"The member {name!r} is not a string.")
+    return value
+
+
+# --- what the relay says ---
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFrames:
+    """`ev` messages of one relay's epoch: the same bytes for every session."""
+
+    epoch: str
+
+    @property
+    def name(self) -> str:
+        return "session"
+
+    def encode(self, event: Event) -> bytes:
+        return _event_frame(event, self.epoch, None)
+
+    def join(self, parts: list[bytes]) -> bytes:
+        return b"".join(parts)
+
+    def ready(self, relay: str, cursor: Cursor) -> bytes:
+        """Nothing: the answer to `sub` says it."""
+        return b""
+
+    def gap(self, relay: str, from_: Cursor, to: Cursor, why: str) -> bytes:
+        return encode_session_gap(relay, from_, to, why)
+
+    def position(self, relay: str, cursor: Cursor) -> bytes:
+        return encode_cursor(relay, cursor)
+
+
+def encode_replayed(event: Event, epoch: str, sub: int) -> bytes:
+    """An `ev` from history, for one subscription only."""
+    return _event_frame(event, epoch, sub)
+
+
+def encode_hi(
+    session: str,
+    namespace: str,
+    *,
+    max_event_bytes: int,
+    max_subs: int,
+    heartbeat_seconds: int,
+    expires_at: float | None,
+) -> bytes:
+    """The relay's first message."""
+    return _frame(
+        {
+            "t": "hi",
+            "session": session,
+            "namespace": namespace,
+            "max_event": max_event_bytes,
+            "max_subs": max_subs,
+            "heartbeat": heartbeat_seconds,
+            "exp": None if expires_at is None else int(expires_at),
+        }
+    )
+
+
+def encode_subscribed(r: int, sub: int, relay: str, cursor: Cursor) -> bytes:
+    """The answer to `sub`, before any event of it."""
+    return _frame({"t": "ok", "r": r, "sub": sub, "relay": relay, "cursor": str(cursor)})
+
+
+def encode_unsubscribed(r: int, sub: int) -> bytes:
+    """The answer to `unsub`: nothing of it follows."""
+    return _frame({"t": "ok", "r": r, "sub": sub})
+
+
+def encode_published(r: int, receipt: PublishReceipt) -> bytes:
+    """The answer to `pub`."""
+    return _frame({"t": "ok", "r": r, **receipt._asdict()})
+
+
+def encode_renewed(r: int, expires_at: float) -> bytes:
+    """The answer to `renew`."""
+    return _frame({"t": "ok", "r": r, "exp": int(expires_at)})
+
+
+def encode_session_gap(relay: str, from_: Cursor, to: Cursor, why: str, sub: int | None = None) -> bytes:
+    """Events after `from_` up to and including `to` are missing, for one subscription or all of the relay."""
+    whose = {} if sub is None else {"sub": sub}
+    return _frame({"t": "gap", "relay": relay, **whose, "from": str(from_), "to": str(to), "why": why})
+
+
+def encode_cursor(relay: str, cursor: Cursor) -> bytes:
+    """The position reached in a relay's stream."""
+    return _frame({"t": "cur", "relay": relay, "c": str(cursor)})
+
+
+def encode_pong(r: int) -> bytes:
+    """The answer to `ping`."""
+    return _frame({"t": "pong", "r": r})
+
+
+def encode_err(error: RelayError, tracking_id: str, r: int | None = None, sub: int | None = None) -> bytes:
+    """A refusal: of the message `r`, or of what became of the subscription `sub`."""
+    header: dict[str, object] = {"t": "err"}
+    if r is not None:
+        header["r"] = r
+    if sub is not None:
+        header["sub"] = sub
+    header |= {"status": error.status, "code": error.code, "message": error.message, "tracking": tracking_id}
+    if error.retry_after is not None:
+        header["retry_after"] = error.retry_after
+    return _frame(header)
+
+
+def encode_session_bye(close: Close) -> bytes:
+    """The goodbye; a Close frame follows it."""
+    return _frame({"t": "bye", **bye_members(close)})
+
+
+def _event_frame(event: Event, epoch: str, sub: int | None) -> bytes:
+    header: dict[str, object] = {"t": "ev", "a": event.address, "c": f"{epoch}:{event.offset}", "i": event.id}
+    if sub is not None:
+        header["sub"] = sub
+    if event.type is not None:
+        header["y"] = event.type
+    if event.source is not None:
+        header["s"] = event.source
+    if event.time is not None:
+        header["tm"] = event.time
+    if event.content_type is not None:
+        header["ct"] = event.content_type
+    if event.attributes:
+        header["x"] = dict(event.attributes)
+    return encode_frame(TEXT if event.is_text else BINARY, orjson.dumps(header) + b"\n" + event.payload)
+
+
+def _frame(header: Mapping[str, object]) -> bytes:
+    return encode_frame(TEXT, orjson.dumps(header))
