@@ -1,0 +1,123 @@
+"""From a token's text to a grant. Deny by default; a token is verified once and remembered, a grant never trusted
+without looking whether its rule still stands."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from app.access.grant import MISSING_TOKEN, WRONG_AUDIENCE, Grant
+from app.access.keyring import new_rule
+from app.access.sas import INVALID_SIGNATURE, Token, parse_audience, parse_token
+from app.errors import BadRequest, TokenExpired, Unauthorized
+from app.namespace import Namespace, Relay, Right, Rule
+
+CACHE_SIZE = 4096
+
+
+class Authorizer:
+    """Verifies tokens against the rules of a namespace and of a relay in it.
+
+    `clock` gives unix seconds, `hosts_ok` says whether a host name (lower case, no port) is the namespace's.
+    Tokens stay good for `grace_seconds` past their expiry, because the SDKs renew only at that instant.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        hosts_ok: Callable[[Namespace, str], bool],
+        grace_seconds: float = 300.0,
+    ) -> None:
+        self._clock = clock
+        self._hosts_ok = hosts_ok
+        self._grace_seconds = grace_seconds
+        self._cache: OrderedDict[tuple[str, Namespace, Relay | None], Grant] = OrderedDict()
+        self._nobody = new_rule("nobody", Right.NONE)
+
+    def authorize(self, token: str | None, namespace: Namespace, relay: Relay | None) -> Grant:
+        """The grant of a token for a call on `relay` (None: on the namespace, or on nothing that exists).
+
+        Raises `Unauthorized` when it is missing, malformed, not signed by a rule in force or meant for another
+        host, `TokenExpired` when it is older than the grace period. What the grant reaches and permits is
+        asked of the grant, so that an unknown entity shows as 404 only to those with a good token.
+        """
+        if not token:
+            raise Unauthorized(MISSING_TOKEN)
+        slot = (token, namespace, relay)
+        grant = self._cache.get(slot)
+        now = self._clock()
+        if grant is not None and self.is_live(grant, now):
+            self._cache.move_to_end(slot)
+            return grant
+        self._cache.pop(slot, None)
+        grant = self._verify(parse_token(token), namespace, relay, now)
+        self._cache[slot] = grant
+        if len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return grant
+
+    def anonymous(self, namespace: Namespace) -> Grant:
+        """The grant of someone without a token: no rights. Whether that suffices the relay's settings say."""
+        return Grant(namespace, Right.NONE, None, "", "", "", float("inf"))
+
+    def is_live(self, grant: Grant, now: float) -> bool:
+        """Whether the rule still exists with that key and those rights, and the grace period is not over."""
+        if grant.is_anonymous:
+            return True
+        if now > self.deadline(grant):
+            return False
+        if grant.relay is None:
+            rule = grant.namespace.rules.get(grant.rule)
+        elif grant.namespace.relays.get(grant.relay.key) is grant.relay:
+            rule = grant.relay.rules.get(grant.rule)
+        else:
+            return False
+        # Compared with our own copy of the key, nothing a caller chose: an ordinary comparison is enough.
+        return rule is not None and rule.rights == grant.rights and grant.key in (rule.primary_key, rule.secondary_key)
+
+    def deadline(self, grant: Grant) -> float:
+        """The unix time at which what lives on this grant ends unless it is renewed."""
+        return grant.expires_at + self._grace_seconds
+
+    def _verify(self, token: Token, namespace: Namespace, relay: Relay | None, now: float) -> Grant:
+        owner = relay if relay is not None else _named_relay(token, namespace)
+        home, rule, key = self._signer(token, namespace, owner)
+        host, scope = parse_audience(token.audience)
+        if not self._hosts_ok(namespace, host):
+            raise Unauthorized(WRONG_AUDIENCE)
+        grant = Grant(namespace, rule.rights, home, scope, token.rule, key, token.expires_at)
+        if now > self.deadline(grant):
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(token.expires_at))
+            raise TokenExpired(f"ExpiredToken: The token is expired. Expiration time: '{stamp}'.")
+        return grant
+
+    def _signer(self, token: Token, namespace: Namespace, relay: Relay | None) -> tuple[Relay | None, Rule, str]:
+        """Which rule and key made the token: the relay's rule of that name, then the namespace's."""
+        for home, rules in ((relay, relay.rules if relay else {}), (None, namespace.rules)):
+            # An unknown name is tried against keys that nobody holds, so it takes as long as a wrong signature.
+            rule = rules.get(token.rule, self._nobody)
+            if (key := token.key_of(rule)) is not None:
+                return home, rule, key
+        raise Unauthorized(INVALID_SIGNATURE)
+
+
+def one_token(headers: Mapping[str, str], query_token: str | None) -> str | None:
+    """The token of a call on one of the gateway's own doors, wherever it stands.
+
+    `headers` are looked up in lower case. Raises `BadRequest` when two places hold different tokens: nobody
+    shall be routed by one credential and judged by another.
+    """
+    places = (headers.get("servicebusauthorization"), headers.get("authorization"), query_token)
+    tokens = {place.strip() for place in places if place and place.strip()}
+    if len(tokens) > 1:
+        raise BadRequest("The request carries two different tokens; send one.")
+    return tokens.pop() if tokens else None
+
+
+def _named_relay(token: Token, namespace: Namespace) -> Relay | None:
+    """The relay that the token itself names: for calls that concern no single relay, such as a session."""
+    try:
+        return namespace.find(parse_audience(token.audience)[1])
+    except Unauthorized:
+        return None

@@ -1,0 +1,29 @@
+"""Keys: 256 random bits as base64 text, two to a rule, so that one can be renewed while the other is in use."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from dataclasses import replace
+from typing import Literal
+
+from app.namespace import Right, Rule
+
+ROOT_RULE = "RootManageSharedAccessKey"
+MAX_RULES = 12  # in one scope, as Azure Relay has it
+
+
+def new_key() -> str:
+    """A fresh key; its text, not the bytes it encodes, is the secret."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def new_rule(name: str, rights: Right, primary_key: str | None = None, secondary_key: str | None = None) -> Rule:
+    """A rule; keys that are not given are generated."""
+    return Rule(name, rights, primary_key or new_key(), secondary_key or new_key())
+
+
+def rotated(rule: Rule, which: Literal["primary", "secondary"]) -> Rule:
+    """`rule` with one key replaced: whatever lives on the old one ends, the other key goes on."""
+    key = new_key()
+    return replace(rule, primary_key=key) if which == "primary" else replace(rule, secondary_key=key)

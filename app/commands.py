@@ -1,0 +1,211 @@
+"""The gateway's commands: `serve`, `migrate`, `check`. They join the `fanway` command by an entry point.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings. The options are made from the settings, so
+their help is written once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from app.config import ConfigurationError, Settings, is_switch, load_settings, variable
+from app.errors import RelayError
+
+if TYPE_CHECKING:
+    from app.gateway import Started
+
+EXIT_USAGE = 2  # click's own is 1
+_NO_FLAG = ("cors_origins", "trusted_proxies", "limits", "deadlines", "budgets", "history")
+_PATHS = ("data", "relays", "tls_cert", "tls_key")
+
+
+def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: one option for each of these settings (all when none is named), and `--config`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names or [n for n in Settings.model_fields if n not in _NO_FLAG]):
+            command = _option(name)(command)
+        return click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")(command)
+
+    return decorate
+
+
+def _option(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    field = Settings.model_fields[name]
+    flag = "--" + name.replace("_", "-")
+    text = f"{field.description} [{variable(name)}]"
+    if is_switch(field):
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+    if field.default is not None:
+        text += f" Default: {field.default}"
+    kind = click.Path(path_type=Path) if name in _PATHS else None
+    return click.option(flag, name, type=kind, default=None, help=text)
+
+
+def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
+    try:
+        return load_settings(flags, config)
+    except ConfigurationError as error:
+        raise _Unusable(str(error)) from None
+
+
+@click.command()
+@_options()
+@click.option("--json", "is_json", is_flag=True, help="Announce readiness as one line of JSON on stdout.")
+def serve(config: Path | None, is_json: bool, **flags: Any) -> None:
+    """Start the gateway.
+
+    \b
+    Examples:
+      fanway serve
+      fanway serve --listen 127.0.0.1:0 --no-tls --data /tmp/relay --relays relays.toml --json
+    """
+    from app.gateway import run
+
+    settings = _settings(config, flags)
+
+    def announce(started: Started) -> None:
+        click.echo(ready_line(started) if is_json else banner(started))
+        sys.stdout.flush()  # whoever waits for the line reads a pipe
+
+    try:
+        code = run(settings, announce)
+    except ConfigurationError as error:
+        raise _Unusable(str(error)) from None
+    except (RelayError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+@click.command()
+@_options("data")
+def migrate(config: Path | None, **flags: Any) -> None:
+    """Bring the database up to date without starting; `serve` does so by itself.
+
+    \b
+    Example:
+      fanway migrate --data /var/lib/fanway
+    """
+    from app.startup import migrate_data
+
+    try:
+        applied = asyncio.run(migrate_data(_settings(config, flags)))
+    except (RelayError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    for migration in applied:
+        click.echo(f"applied {migration}")
+    click.echo("the database is up to date")
+
+
+@click.command()
+@_options()
+def check(config: Path | None, **flags: Any) -> None:
+    """Check settings, provisioning file and database without starting or changing anything.
+
+    \b
+    Example:
+      fanway check --relays relays.toml
+    """
+    from app.certificates import named_certificates
+    from app.startup import check_data
+
+    settings = _settings(config, flags)
+    try:
+        named_certificates(settings)
+        waiting = asyncio.run(check_data(settings))
+    except ConfigurationError as error:
+        raise _Unusable(str(error)) from None
+    except (RelayError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    for migration in waiting:
+        click.echo(f"migration {migration} will be applied at the next start")
+    click.echo("settings and provisioning file are sound")
+
+
+commands: list[click.Command] = [serve, migrate, check]
+
+
+def ready_line(started: Started) -> str:
+    """What `--json` prints once the gateway serves; it holds no key."""
+    return json.dumps(
+        {
+            "event": "ready",
+            "url": started.url,
+            "tls_url": started.tls_url,
+            "namespace": started.namespace,
+            "data": str(started.data),
+            "ca": str(started.ca) if started.ca else None,
+            "key_name": started.key_name,
+        }
+    )
+
+
+def banner(started: Started) -> str:
+    """What a person needs next: where the gateway is, its key on the first start, commands to copy."""
+    fanway = own_command(started.data)
+    key_file = shlex.quote(str(started.data / "root.key"))
+    lines = [f"Fanway serves namespace '{started.namespace}'", f"  {started.url}"]
+    if started.tls_url:
+        lines.append(f"  {started.tls_url}")
+        lines.append(f"  {_endpoint(started)}")
+    elif started.is_first_start:
+        lines.append(f"  key {started.key_name}: {started.key}")
+    if started.is_first_start:
+        lines.append(f"The key is shown this once; it lies in {key_file}, commands run in this folder find it.")
+    else:
+        lines.append(f"The key lies in {key_file}; commands run in this folder find it.")
+    if started.ca:
+        ca = shlex.quote(str(started.ca))
+        lines += [
+            "",
+            "To trust the local certificate:",
+            f"  Node    export NODE_EXTRA_CA_CERTS={ca}",
+            f"  Python  export SSL_CERT_FILE={ca}",
+            f"  curl    --cacert {ca}",
+        ]
+    lines += [
+        "",
+        "Try it, in another shell in this folder:",
+        f"  {fanway} subscribe 'orders/**'",
+        f"  {fanway} publish orders/eu/7 '{{\"total\": 42}}'",
+        f'  curl -H "Authorization: $({fanway} token orders --send)" '
+        f"-d '{{\"total\": 42}}' {started.url}/-/events/orders/eu/7",
+        f"  {fanway} listen shop --to localhost:3000",
+    ]
+    return "\n".join(lines)
+
+
+def own_command(data: Path) -> str:
+    """How to call `fanway` from a shell in this folder: by name if that finds this program, else by its path."""
+    program = Path(sys.argv[0]).absolute()
+    found = shutil.which("fanway")
+    command = "fanway"
+    if program.name == "fanway" and (found is None or Path(found).resolve() != program.resolve()):
+        here = Path.cwd()
+        command = shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
+    if data == Settings.model_fields["data"].default:
+        return command
+    return f"FANWAY_DATA={shlex.quote(str(data))} {command}"
+
+
+def _endpoint(started: Started) -> str:
+    """The connection string for the SDKs, which take `sb:` to mean TLS; with the key on the first start only."""
+    endpoint = f"Endpoint=sb://{urlsplit(started.tls_url or started.url).netloc}/"
+    if not started.is_first_start:
+        return endpoint
+    return f"{endpoint};SharedAccessKeyName={started.key_name};SharedAccessKey={started.key}"
+
+
+class _Unusable(click.ClickException):
+    exit_code = EXIT_USAGE

@@ -1,0 +1,339 @@
+"""The management API: `/-/api` (JSON, described by OpenAPI) and `/-/health`.
+
+The Host header selects the namespace, a token with Manage opens it. A token that reaches one relay only,
+by its rule or by its `sr`, manages that relay.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, Protocol
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.access.authorize import Authorizer, one_token
+from app.access.grant import Grant
+from app.errors import (
+    BadRequest,
+    ClaimMissing,
+    EndpointNotFound,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    RelayError,
+    as_relay_error,
+)
+from app.hosts import Hosts
+from app.manage.shapes import (
+    AliasList,
+    FailureBody,
+    KeysView,
+    RelayList,
+    RelayPatch,
+    RelayShape,
+    RelayView,
+    Rotation,
+    RuleList,
+    RuleShape,
+    RuleView,
+)
+from app.namespace import Namespace, Relay, Right, fold
+from app.store.registry import Registry, check_relay_name
+from app.telemetry import new_tracking_id
+from fanout.errors import FanoutError
+
+MAX_BODY_BYTES = 256 * 1024
+
+_log = logging.getLogger("fanway.manage")
+
+
+class Context(Protocol):
+    """What the API needs of the gateway."""
+
+    registry: Registry
+
+    @property
+    def authorizer(self) -> Authorizer: ...
+
+    @property
+    def hosts(self) -> Hosts: ...
+
+    def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
+        """How many listeners and subscriptions a relay has."""
+
+    def status(self, namespace: Namespace) -> dict[str, Any]:
+        """What the operator wants to see at a glance."""
+
+    def is_ready(self) -> bool:
+        """Whether the gateway serves, and is not draining."""
+
+
+class Caller:
+    """Who calls: the namespace of the Host header and the verified grant."""
+
+    def __init__(self, request: Request) -> None:
+        context: Context = request.app.state.context
+        self.context = context
+        self.namespace = context.hosts.find(request.headers.get("host"))
+        self._token = one_token(request.headers, request.query_params.get("sb-hc-token"))
+
+    def grant(self, relay: Relay | None = None) -> Grant:
+        return self.context.authorizer.authorize(self._token, self.namespace, relay)
+
+    def manage_namespace(self) -> Namespace:
+        """The namespace, when the token reaches all of it with Manage."""
+        grant = self.grant()
+        grant.require_right(Right.MANAGE)
+        if grant.relay is not None or grant.scope:
+            raise ClaimMissing("Unauthorized access. The token does not reach the whole namespace.")
+        return self.namespace
+
+    def manage_relay(self, path: str) -> Relay:
+        """The relay, when it exists and the token reaches it with Manage."""
+        relay = self.namespace.relays.get(fold(path))
+        if relay is None:
+            self.grant()
+            raise EndpointNotFound("Endpoint does not exist.")
+        self.grant(relay).require(Right.MANAGE, relay, relay.name)
+        return relay
+
+    def scope(self, path: str | None) -> tuple[Namespace, Relay | None]:
+        """Where rules are managed: on a relay, or on the namespace when no path is given."""
+        if path is None:
+            return self.manage_namespace(), None
+        return self.namespace, self.manage_relay(path)
+
+    def view(self, relay: Relay) -> RelayView:
+        return RelayView.of(relay, self.context.counts(self.namespace, relay))
+
+
+Calling = Annotated[Caller, Depends(Caller)]
+OnRelay = Annotated[str | None, Query(alias="relay", description="Path of the relay whose rules are meant.")]
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": FailureBody, "description": "Not understood; the message says what is wrong and where."},
+    401: {"model": FailureBody, "description": "No token, or one that is not good here."},
+    403: {"model": FailureBody, "description": "The token lacks Manage or does not reach so far; or a quota is full."},
+    404: {"model": FailureBody, "description": "There is no such thing."},
+}
+
+router = APIRouter(prefix="/-/api", responses=_REFUSALS)
+health = APIRouter(prefix="/-/health", tags=["health"])
+
+
+@router.get("/status", tags=["status"], summary="The gateway at a glance")
+async def get_status(caller: Calling) -> dict[str, Any]:
+    return caller.context.status(caller.manage_namespace())
+
+
+@router.get("/relays", tags=["relays"], summary="All relays that the token manages")
+async def list_relays(caller: Calling) -> RelayList:
+    grant = caller.grant()
+    grant.require_right(Right.MANAGE)
+    relays = sorted(caller.namespace.relays.values(), key=lambda relay: relay.key)
+    return RelayList(relays=[caller.view(relay) for relay in relays if grant.permits(Right.MANAGE, relay, relay.name)])
+
+
+@router.get("/relays/{path:path}", tags=["relays"], summary="One relay")
+async def get_relay(path: str, caller: Calling) -> RelayView:
+    return caller.view(caller.manage_relay(path))
+
+
+@router.put("/relays/{path:path}", tags=["relays"], summary="Create a relay, or replace its settings")
+async def put_relay(path: str, body: RelayShape, caller: Calling, response: Response) -> RelayView:
+    """201 when it is new. Another `profile` makes it a new relay: what lives on the old one ends; its rules stay."""
+    registry = caller.context.registry
+    if fold(path) in caller.namespace.relays:
+        caller.manage_relay(path)
+    else:
+        grant = caller.grant()
+        check_relay_name(path)
+        grant.require(Right.MANAGE, Relay(path), path)
+        response.status_code = 201
+    return caller.view(await registry.put_relay(caller.namespace, path, body.over(registry.defaults)))
+
+
+@router.patch("/relays/{path:path}", tags=["relays"], summary="Change some settings of a relay")
+async def patch_relay(path: str, body: RelayPatch, caller: Calling) -> RelayView:
+    registry = caller.context.registry
+    settings = body.applied_to(caller.manage_relay(path)).over(registry.defaults)
+    return caller.view(await registry.put_relay(caller.namespace, path, settings))
+
+
+@router.delete("/relays/{path:path}", tags=["relays"], status_code=204, summary="Remove a relay and its rules")
+async def delete_relay(path: str, caller: Calling) -> None:
+    """What lives on it ends."""
+    await caller.context.registry.delete_relay(caller.namespace, caller.manage_relay(path))
+
+
+@router.get("/rules", tags=["rules"], summary="The rules of the namespace, or of a relay")
+async def list_rules(caller: Calling, path: OnRelay = None) -> RuleList:
+    namespace, relay = caller.scope(path)
+    rules = namespace.rules if relay is None else relay.rules
+    return RuleList(rules=[RuleView.of(rule) for rule in rules.values()])
+
+
+@router.put("/rules/{name}", tags=["rules"], summary="Create a rule, or change its rights and keys")
+async def put_rule(name: str, body: RuleShape, caller: Calling, response: Response, path: OnRelay = None) -> RuleView:
+    """201 when it is new."""
+    namespace, relay = caller.scope(path)
+    if fold(name) not in (namespace.rules if relay is None else relay.rules):
+        response.status_code = 201
+    rule = await caller.context.registry.put_rule(namespace, relay, name, body.right(), *body.keys())
+    return RuleView.of(rule)
+
+
+@router.delete("/rules/{name}", tags=["rules"], status_code=204, summary="Remove a rule")
+async def delete_rule(name: str, caller: Calling, path: OnRelay = None) -> None:
+    """What lives on its keys ends."""
+    await caller.context.registry.delete_rule(*caller.scope(path), name)
+
+
+@router.get("/rules/{name}/keys", tags=["rules"], summary="The keys of a rule")
+async def get_keys(name: str, caller: Calling, response: Response, path: OnRelay = None) -> KeysView:
+    namespace, relay = caller.scope(path)
+    rule = (namespace.rules if relay is None else relay.rules).get(fold(name))
+    if rule is None:
+        raise EndpointNotFound("The rule does not exist.")
+    response.headers["Cache-Control"] = "no-store"
+    return KeysView.of(rule)
+
+
+@router.post("/rules/{name}/rotate", tags=["rules"], summary="Renew one key of a rule")
+async def rotate_key(name: str, body: Rotation, caller: Calling, response: Response, path: OnRelay = None) -> KeysView:
+    """What lives on the old key ends; the other key goes on."""
+    rule = await caller.context.registry.rotate_key(*caller.scope(path), name, body.key)
+    response.headers["Cache-Control"] = "no-store"
+    return KeysView.of(rule)
+
+
+@router.get("/aliases", tags=["aliases"], summary="Further host names of the namespace")
+async def list_aliases(caller: Calling) -> AliasList:
+    return AliasList.of(caller.manage_namespace())
+
+
+@router.get("/aliases/{host}", tags=["aliases"], summary="Whether the namespace has this alias", status_code=204)
+async def get_alias(host: str, caller: Calling) -> None:
+    if host.lower() not in caller.manage_namespace().aliases:
+        raise EndpointNotFound("The namespace has no such alias.")
+
+
+@router.put("/aliases/{host}", tags=["aliases"], summary="Let the namespace answer to another host name")
+async def put_alias(host: str, caller: Calling) -> AliasList:
+    namespace = caller.manage_namespace()
+    await caller.context.registry.put_alias(namespace, host)
+    return AliasList.of(namespace)
+
+
+@router.delete("/aliases/{host}", tags=["aliases"], status_code=204, summary="Take an alias away")
+async def delete_alias(host: str, caller: Calling) -> None:
+    await caller.context.registry.delete_alias(caller.manage_namespace(), host)
+
+
+@health.get("/live", summary="The process runs")
+async def live() -> dict[Literal["status"], str]:
+    return {"status": "live"}
+
+
+@health.get("/ready", summary="The gateway serves", responses={503: {"description": "Starting or draining."}})
+async def ready(request: Request, response: Response) -> dict[Literal["status"], str]:
+    context: Context = request.app.state.context
+    if context.is_ready():
+        return {"status": "ready"}
+    response.status_code = 503
+    return {"status": "not ready"}
+
+
+def create_api(context: Context) -> FastAPI:
+    """The application for everything under `/-/` that is not events."""
+    api = FastAPI(
+        title="Fanway management",
+        version="1",
+        description="Relays, rules, keys and host names of a namespace. Tokens: `Authorization: SharedAccessSignature "
+        "…`, header `ServiceBusAuthorization` or query `sb-hc-token`; made by `fanway token`.",
+        docs_url="/-/api/docs",
+        redoc_url=None,
+        openapi_url="/-/api/openapi.json",
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    api.state.context = context
+    api.include_router(router)
+    api.include_router(health)
+    api.add_middleware(_BodyLimit)
+    for kind in (RelayError, FanoutError):
+        api.add_exception_handler(kind, _refuse)
+    api.add_exception_handler(RequestValidationError, _refuse_shape)
+    api.add_exception_handler(HTTPException, _refuse_route)
+    api.add_exception_handler(Exception, _fail)
+    return api
+
+
+def failure(error: RelayError, tracking_id: str) -> JSONResponse:
+    """A refusal in the one JSON shape of our own doors."""
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "SharedAccessSignature"  # RFC 9110, 15.5.2 asks for one
+    detail = {"status": error.status, "code": error.code, "message": error.message, "tracking_id": tracking_id}
+    return JSONResponse({"error": detail}, error.status, headers)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    refusal, tracking_id = as_relay_error(error), new_tracking_id()
+    if refusal.status >= 500:
+        _log.error("%s %s failed, %s", request.method, request.url.path, tracking_id, exc_info=error)
+    return failure(refusal, tracking_id)
+
+
+async def _refuse_shape(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    reasons = []
+    for item in error.errors():
+        place = ".".join(str(step) for step in item["loc"] if step != "body")
+        reason = "is not known here" if item["type"] == "extra_forbidden" else item["msg"]
+        reasons.append(f"{place}: {reason}" if place else reason)
+    return failure(BadRequest("; ".join(reasons)), new_tracking_id())
+
+
+async def _refuse_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known = {404: EndpointNotFound("There is nothing here."), 405: MethodNotAllowed("Not with this method.")}
+    fallback = RelayError(HTTPStatus(error.status_code).phrase, status=error.status_code)
+    response = failure(known.get(error.status_code, fallback), new_tracking_id())
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    tracking_id = new_tracking_id()
+    _log.error("%s %s failed, %s", request.method, request.url.path, tracking_id, exc_info=error)
+    return failure(as_relay_error(error), tracking_id)
+
+
+class _BodyLimit:
+    """Refuses bodies that no call needs: they are read before anyone is asked for a token."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        held: list[Message] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            held.append(message)
+            size += len(message.get("body", b""))
+            if size > MAX_BODY_BYTES:
+                refusal = PayloadTooLarge(f"A body is at most {MAX_BODY_BYTES} bytes here.")
+                return await failure(refusal, new_tracking_id())(scope, receive, send)
+            more = message.get("more_body", False)
+
+        async def replay() -> Message:
+            return held.pop(0) if held else await receive()
+
+        await self._app(scope, replay, send)

@@ -1,0 +1,184 @@
+"""The JSON of what is provisioned, the same in the management API and in the provisioning file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic.alias_generators import to_camel
+
+from app.namespace import HistoryLimits, Namespace, Profile, Relay, Right, Rule
+from app.store.registry import RelaySettings
+
+RightName = Literal["Listen", "Send", "Manage"]
+_SETTINGS = RelaySettings.__dataclass_fields__
+_RIGHTS: dict[RightName, Right] = {"Listen": Right.LISTEN, "Send": Right.SEND, "Manage": Right.MANAGE}
+
+
+class Shape(BaseModel):
+    """Names are camelCase on the wire; unknown ones are refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+
+class HistoryShape(Shape):
+    """How much a relay remembers of its events; whichever limit is reached first cuts."""
+
+    keep: Literal["none", "memory"] = Field(default="memory", description="`memory`: lost when the gateway stops.")
+    events: int = Field(default=1000, ge=0, le=10_000_000, description="Most events remembered.")
+    seconds: float = Field(default=300, ge=0, le=31_536_000, description="Longest time an event is remembered.")
+    bytes: int = Field(default=1 << 20, ge=0, le=1 << 34, description="Most payload bytes remembered.")
+
+    def over(self, defaults: HistoryLimits) -> HistoryLimits:
+        """These limits, with the gateway's defaults where nothing was said."""
+        return replace(defaults, **self.model_dump(exclude_unset=True))
+
+
+class RelayShape(Shape):
+    """The settings of a relay; what is left out has its default. Those of `history` and `budget` are settings."""
+
+    profile: Profile = Field(default=Profile.NATIVE, description="Our own semantics, or Azure's Hybrid Connection.")
+    requires_client_authorization: bool = Field(default=True, description="False: senders need no token.")
+    history: HistoryShape = Field(default_factory=HistoryShape, description="What the relay remembers.")
+    slow: Literal["close", "drop"] = Field(default="close", description="What happens to a subscriber over its budget.")
+    budget: int = Field(default=1 << 20, ge=1024, le=1 << 30, description="Bytes that may be owed to one subscriber.")
+    user_metadata: str = Field(default="", max_length=1024, description="Free text of the operator.")
+
+    def over(self, defaults: RelaySettings) -> RelaySettings:
+        """These settings, with the gateway's defaults where nothing was said."""
+        said = {name: getattr(self, name) for name in self.model_fields_set & set(_SETTINGS)}
+        if "history" in said:
+            said["history"] = self.history.over(defaults.history)
+        return replace(defaults, **said)
+
+
+class RelayPatch(Shape):
+    """Those settings of a relay that shall change; the others stay."""
+
+    profile: Profile | None = None
+    requires_client_authorization: bool | None = None
+    history: HistoryShape | None = None
+    slow: Literal["close", "drop"] | None = None
+    budget: int | None = Field(default=None, ge=1024, le=1 << 30)
+    user_metadata: str | None = Field(default=None, max_length=1024)
+
+    def applied_to(self, relay: Relay) -> RelayShape:
+        now = {name: getattr(relay, name) for name in RelayShape.model_fields if name != "history"}
+        limits = relay.history
+        now["history"] = HistoryShape(
+            keep=limits.keep, events=limits.events, seconds=limits.seconds, bytes=limits.bytes
+        ).model_dump()
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if name == "history" and value is not None:
+                now["history"] |= value.model_dump(exclude_unset=True)
+            elif value is not None:
+                now[name] = value
+        return RelayShape(**now)
+
+
+class RelayView(RelayShape):
+    """A relay as it is now."""
+
+    name: str
+    is_dynamic: bool = Field(description="It came into being by use and goes when unused.")
+    created_at: datetime
+    updated_at: datetime
+    listener_count: int
+    subscription_count: int
+
+    @classmethod
+    def of(cls, relay: Relay, counts: tuple[int, int]) -> RelayView:
+        return cls(
+            **RelayPatch().applied_to(relay).model_dump(),
+            name=relay.name,
+            is_dynamic=relay.is_dynamic,
+            created_at=datetime.fromtimestamp(relay.created_at, UTC),
+            updated_at=datetime.fromtimestamp(relay.updated_at, UTC),
+            listener_count=counts[0],
+            subscription_count=counts[1],
+        )
+
+
+class RuleShape(Shape):
+    """What a rule lets its holder do. Keys left out are kept, or generated for a new rule."""
+
+    rights: list[RightName] = Field(min_length=1, description="Manage implies Listen and Send.")
+    primary_key: SecretStr | None = Field(default=None, min_length=1, max_length=256)
+    secondary_key: SecretStr | None = Field(default=None, min_length=1, max_length=256)
+
+    def right(self) -> Right:
+        total = Right.NONE
+        for name in self.rights:
+            total |= _RIGHTS[name]
+        return total
+
+    def keys(self) -> tuple[str | None, str | None]:
+        return (
+            self.primary_key.get_secret_value() if self.primary_key else None,
+            self.secondary_key.get_secret_value() if self.secondary_key else None,
+        )
+
+
+class RuleView(Shape):
+    """A rule without its keys."""
+
+    name: str
+    rights: list[RightName]
+
+    @classmethod
+    def of(cls, rule: Rule) -> RuleView:
+        return cls(name=rule.name, rights=[name for name, right in _RIGHTS.items() if right in rule.rights])
+
+
+class KeysView(Shape):
+    """The keys of a rule."""
+
+    name: str
+    primary_key: str
+    secondary_key: str
+
+    @classmethod
+    def of(cls, rule: Rule) -> KeysView:
+        return cls(name=rule.name, primary_key=rule.primary_key, secondary_key=rule.secondary_key)
+
+
+class Rotation(Shape):
+    """Which key of a rule to renew."""
+
+    key: Literal["primary", "secondary"]
+
+
+class RelayList(Shape):
+    relays: list[RelayView]
+
+
+class RuleList(Shape):
+    rules: list[RuleView]
+
+
+class AliasList(Shape):
+    """Further host names of a namespace."""
+
+    aliases: list[str]
+
+    @classmethod
+    def of(cls, namespace: Namespace) -> AliasList:
+        return cls(aliases=sorted(namespace.aliases))
+
+
+class Failure(Shape):
+    """Why a call was refused."""
+
+    status: int
+    code: str = Field(description="A stable name for programs.")
+    message: str
+    tracking_id: str = Field(alias="tracking_id", description="Under this the operator finds the cause.")
+
+
+class FailureBody(Shape):
+    """Every refusal on this door."""
+
+    error: Failure

@@ -1,0 +1,108 @@
+"""What stands before the gateway can serve: data folder, registry with its schema, root rule, provisioned relays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.access.keyring import ROOT_RULE, new_rule
+from app.config import Settings
+from app.namespace import HistoryLimits, Namespace, Right, Rule, fold
+from app.provision import apply_provision, read_provision
+from app.store.database import open_database
+from app.store.folder import DataFolder
+from app.store.migrator import Migration, find_migrations, migrate, pending
+from app.store.registry import Registry, RelaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open registry; close it at the end. `is_first_start`: the root key has just been made."""
+
+    registry: Registry
+    folder: DataFolder
+    namespace: Namespace
+    is_first_start: bool
+
+    @property
+    def root(self) -> Rule | None:
+        """The rule that opens everything: the one made at the first start, else any with Manage."""
+        rules = [self.namespace.rules.get(fold(ROOT_RULE)), *self.namespace.rules.values()]
+        return next((rule for rule in rules if rule is not None and Right.MANAGE in rule.rights), None)
+
+    def write_connection(self, url: str, tls_url: str | None, authority: Path | None) -> None:
+        """Tell clients in this folder how to reach and open the gateway; again whenever a namespace rule changes."""
+        root = self.root
+        if root is not None and root.name == ROOT_RULE and root.primary_key != self.folder.root_key():
+            self.folder.replace_root_key(root.primary_key)  # it was renewed: the registry is right
+        self.folder.write_connection(
+            {
+                "url": url,
+                "tls_url": tls_url,
+                "ca": str(authority.resolve()) if authority else None,
+                "namespace": self.namespace.name,
+                "key_name": root.name if root else None,
+                "key": root.primary_key if root else None,
+            }
+        )
+
+
+async def open_registry(settings: Settings, clock: Callable[[], float] = time.time) -> Opened:
+    """Folder and database made where missing, schema brought up to date, provisioning file applied.
+
+    On the first start the root rule is made with a fresh key. One namespace is served, the settings' own; others
+    in the file rest until they are named again. Raises `ConfigurationError` before anything is changed,
+    `StoreError` or OSError when the folder is unusable.
+    """
+    provision = read_provision(settings.relays) if settings.relays else None
+    folder = DataFolder(settings.data)
+    folder.create()
+    database = await open_database(folder.database)
+    try:
+        await migrate(database, find_migrations())
+        registry = Registry(database, clock, _relay_defaults(settings))
+        await registry.load()
+        is_first_start = not registry.namespaces
+        root = new_rule(ROOT_RULE, Right.MANAGE, folder.root_key())
+        namespace = await registry.ensure_namespace(settings.namespace, root)
+        registry.namespaces[:] = [namespace]
+        if provision is not None:
+            await apply_provision(provision, registry, namespace)
+    except BaseException:
+        await database.close()
+        raise
+    return Opened(registry, folder, namespace, is_first_start)
+
+
+async def migrate_data(settings: Settings) -> list[Migration]:
+    """Bring the schema up to date and return what was applied. Raises `StoreError`, OSError."""
+    folder = DataFolder(settings.data)
+    folder.create()
+    database = await open_database(folder.database)
+    try:
+        return await migrate(database, find_migrations())
+    finally:
+        await database.close()
+
+
+async def check_data(settings: Settings) -> list[Migration]:
+    """The migrations that a start would apply; nothing is changed. Raises `ConfigurationError`, `StoreError`."""
+    if settings.relays is not None:
+        read_provision(settings.relays)
+    known = find_migrations()
+    folder = DataFolder(settings.data)
+    if not folder.database.exists():
+        return known
+    database = await open_database(folder.database)
+    try:
+        return await pending(database, known)
+    finally:
+        await database.close()
+
+
+def _relay_defaults(settings: Settings) -> RelaySettings:
+    kept = settings.history
+    history = HistoryLimits(kept.keep, kept.events, kept.seconds, kept.bytes)
+    return RelaySettings(history=history, budget=settings.budgets.connection_bytes)

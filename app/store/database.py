@@ -1,0 +1,82 @@
+"""One SQLite file with one writer: explicit transactions, write-ahead log, nothing committed by accident."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from app.errors import StoreUnavailable
+
+
+class Database:
+    """A connection that writes. Open with `open_database`; close it, or its thread stays."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._turn = asyncio.Lock()
+
+    async def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        """All rows of a query, addressable by column name."""
+        return list(await self._connection.execute_fetchall(sql, values))
+
+    async def execute(self, sql: str, values: tuple[Any, ...] = ()) -> int:
+        """Run one statement, inside `transaction`; the number of rows it changed."""
+        async with self._connection.execute(sql, values) as cursor:
+            return cursor.rowcount
+
+    async def run_script(self, sql: str) -> None:
+        """Run several statements in one transaction of their own; all or none. Raises sqlite3.Error."""
+        async with self._turn:
+            try:
+                await self._connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\n;COMMIT;")
+            except sqlite3.Error:
+                await self._rollback()
+                raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Everything inside is committed together at the end, or not at all.
+
+        Raises `StoreUnavailable` when the file cannot be written; nothing has changed then.
+        """
+        async with self._turn:
+            try:
+                await self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                await self._connection.execute("COMMIT")
+            except BaseException as error:
+                await self._rollback()
+                if isinstance(error, sqlite3.Error):
+                    raise StoreUnavailable("The registry could not be written; nothing was changed.") from error
+                raise
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            await self._connection.rollback()
+
+
+async def open_database(path: Path) -> Database:
+    """Open or create the file, readable by its owner only. Raises `StoreUnavailable`."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = await aiosqlite.connect(path, isolation_level=None, timeout=10)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnavailable(f"{path} cannot be opened: {error}") from None
+    try:
+        connection.row_factory = sqlite3.Row
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            await connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error as error:
+        await connection.close()
+        raise StoreUnavailable(f"{path} cannot be used: {error}") from None
+    return Database(connection)

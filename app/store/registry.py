@@ -1,0 +1,304 @@
+"""What is provisioned: kept in SQLite, held in memory, changed in that order.
+
+Every change is committed first, then made in memory, then announced; so a crash never leaves the
+gateway having shown something that it does not remember.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from sqlite3 import Row
+from typing import Literal
+
+from app.access.keyring import MAX_RULES, new_rule, rotated
+from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded
+from app.namespace import Change, HistoryLimits, Namespace, Profile, Relay, Right, Rule, fold
+from app.store.database import Database
+from fanout.address import check_address
+
+MAX_RELAYS = 10_000  # in one namespace, as Azure Relay has it
+MAX_METADATA = 1024
+
+_RELAY_NAME = re.compile(r"[A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*")
+_RULE_NAME = re.compile(r"[A-Za-z0-9._~\-]{1,256}")
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """What can be chosen for a relay; see `app.namespace.Relay`."""
+
+    profile: Profile = Profile.NATIVE
+    requires_client_authorization: bool = True
+    history: HistoryLimits = field(default_factory=HistoryLimits)
+    slow: Literal["close", "drop"] = "close"
+    budget: int = 1 << 20
+    user_metadata: str = ""
+
+
+class Registry:
+    """All namespaces of this gateway. `load` first; `clock` gives unix seconds.
+
+    `defaults` are the settings of a relay that says nothing of its own.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float], defaults: RelaySettings | None = None) -> None:
+        self._database = database
+        self._clock = clock
+        self.defaults = defaults or RelaySettings()
+        self.namespaces: list[Namespace] = []
+
+    async def load(self) -> None:
+        """Read everything into memory."""
+        rows = await self._database.rows("SELECT name FROM namespaces ORDER BY created_at, name")
+        held = {row["name"]: Namespace(row["name"]) for row in rows}
+        for row in await self._database.rows("SELECT * FROM aliases"):
+            held[row["namespace"]].aliases.add(row["host"])
+        for row in await self._database.rows("SELECT * FROM relays ORDER BY folded"):
+            held[row["namespace"]].relays[row["folded"]] = _relay_of(row)
+        for row in await self._database.rows("SELECT * FROM rules ORDER BY folded"):
+            namespace = held[row["namespace"]]
+            rules = namespace.relays[row["relay"]].rules if row["relay"] else namespace.rules
+            rules[row["folded"]] = Rule(row["name"], Right(row["rights"]), row["primary_key"], row["secondary_key"])
+        self.namespaces[:] = held.values()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def ensure_namespace(self, name: str, root: Rule) -> Namespace:
+        """The namespace of that name; when there is none it is made, together with the rule that opens it."""
+        for namespace in self.namespaces:
+            if namespace.name == name:
+                return namespace
+        async with self._database.transaction():
+            await self._database.execute("INSERT INTO namespaces VALUES (?, ?)", (name, self._clock()))
+            namespace = Namespace(name, rules={fold(root.name): root})
+            await self._store_rule(namespace, None, root)
+        self.namespaces.append(namespace)
+        return namespace
+
+    async def put_relay(self, namespace: Namespace, name: str, settings: RelaySettings) -> Relay:
+        """Create a relay or replace its settings; its rules stay.
+
+        Another profile makes it a new relay of the same name and ends what lives on the old one. A dynamic
+        relay becomes a provisioned one. Raises `BadRequest` and `QuotaExceeded`.
+        """
+        check_relay_name(name)
+        if len(settings.user_metadata) > MAX_METADATA:
+            raise BadRequest(f"User metadata is at most {MAX_METADATA} characters long.")
+        now = self._clock()
+        async with self._database.transaction():
+            old = namespace.relays.get(fold(name))
+            if old is None and len(namespace.relays) >= MAX_RELAYS:
+                raise QuotaExceeded(f"A namespace holds at most {MAX_RELAYS} relays.", status=403)
+            fresh = _fresh(name if old is None else old.name, settings, old, now)
+            await self._database.execute(
+                f"INSERT OR REPLACE INTO relays VALUES ({', '.join('?' * 14)})", _row_of(namespace, fresh)
+            )
+        return _apply(namespace, old, fresh)
+
+    async def delete_relay(self, namespace: Namespace, relay: Relay) -> None:
+        """Remove a relay and its rules; what lives on it ends. Raises `EndpointNotFound` when it is gone already."""
+        where = (namespace.name, relay.key)
+        async with self._database.transaction():
+            if namespace.relays.get(relay.key) is not relay:
+                raise EndpointNotFound("Endpoint does not exist.")
+            await self._database.execute("DELETE FROM rules WHERE namespace = ? AND relay = ?", where)
+            await self._database.execute("DELETE FROM relays WHERE namespace = ? AND folded = ?", where)
+        del namespace.relays[relay.key]
+        namespace.announce(Change("relay-removed", relay))
+
+    def ensure_dynamic(self, namespace: Namespace, name: str, profile: Profile = Profile.NATIVE) -> Relay:
+        """The relay of that one segment, come into being by use; never stored. Raises as `put_relay`."""
+        check_relay_name(name)
+        if "/" in name:
+            raise BadRequest("A dynamic relay is one segment long.")
+        relay = namespace.relays.get(fold(name))
+        if relay is None:
+            if len(namespace.relays) >= MAX_RELAYS:
+                raise QuotaExceeded(f"A namespace holds at most {MAX_RELAYS} relays.", status=403)
+            now = self._clock()
+            relay = _fresh(name, replace(self.defaults, profile=profile), None, now)
+            relay.is_dynamic = True
+            namespace.relays[relay.key] = relay
+            namespace.announce(Change("relay-added", relay))
+        return relay
+
+    def drop_dynamic(self, namespace: Namespace, relay: Relay) -> None:
+        """Forget a dynamic relay that nobody uses any more; does nothing when it was provisioned meanwhile."""
+        if relay.is_dynamic and namespace.relays.get(relay.key) is relay:
+            del namespace.relays[relay.key]
+            namespace.announce(Change("relay-removed", relay))
+
+    async def put_rule(
+        self,
+        namespace: Namespace,
+        relay: Relay | None,
+        name: str,
+        rights: Right,
+        primary_key: str | None = None,
+        secondary_key: str | None = None,
+    ) -> Rule:
+        """Create a rule or change it. Keys not given stay, or are generated. Raises `BadRequest`, `QuotaExceeded`."""
+        if not _RULE_NAME.fullmatch(name):
+            raise BadRequest("A rule's name is 1 to 256 letters, digits and '._~-'.")
+        if not rights:
+            raise BadRequest("A rule needs at least one of Listen, Send, Manage.")
+        if any(key is not None and not 1 <= len(key) <= 256 for key in (primary_key, secondary_key)):
+            raise BadRequest("A key is 1 to 256 characters long.")
+        async with self._database.transaction():
+            rules = _rules(namespace, relay)
+            old = rules.get(fold(name))
+            if old is None and len(rules) >= MAX_RULES:
+                raise QuotaExceeded(f"A scope holds at most {MAX_RULES} rules.", status=403)
+            rule = new_rule(
+                old.name if old else name,
+                rights,
+                primary_key or (old.primary_key if old else None),
+                secondary_key or (old.secondary_key if old else None),
+            )
+            await self._store_rule(namespace, relay, rule)
+        return _put(namespace, relay, rule)
+
+    async def rotate_key(
+        self, namespace: Namespace, relay: Relay | None, name: str, which: Literal["primary", "secondary"]
+    ) -> Rule:
+        """Renew one key of a rule; what lives on the old one ends. Raises `EndpointNotFound`."""
+        async with self._database.transaction():
+            rule = rotated(_rule(namespace, relay, name), which)
+            await self._store_rule(namespace, relay, rule)
+        return _put(namespace, relay, rule)
+
+    async def delete_rule(self, namespace: Namespace, relay: Relay | None, name: str) -> None:
+        """Remove a rule; what lives on its keys ends. Raises `EndpointNotFound`."""
+        async with self._database.transaction():
+            _rule(namespace, relay, name)
+            await self._database.execute(
+                "DELETE FROM rules WHERE namespace = ? AND relay = ? AND folded = ?",
+                (namespace.name, relay.key if relay else "", fold(name)),
+            )
+        del _rules(namespace, relay)[fold(name)]
+        namespace.announce(Change("rule-removed", relay, fold(name)))
+
+    async def put_alias(self, namespace: Namespace, host: str) -> None:
+        """Let the namespace answer to another host name. Raises `BadRequest`, `AddressExists`."""
+        host = host.lower()
+        if not _HOST_NAME.fullmatch(host):
+            raise BadRequest("An alias is a host name without port.")
+        async with self._database.transaction():
+            if any(host in other.aliases for other in self.namespaces if other is not namespace):
+                raise AddressExists("Another namespace answers to this host name.")
+            await self._database.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (host, namespace.name))
+        namespace.aliases.add(host)
+
+    async def delete_alias(self, namespace: Namespace, host: str) -> None:
+        """Take a host name away again. Raises `EndpointNotFound`."""
+        host = host.lower()
+        async with self._database.transaction():
+            if host not in namespace.aliases:
+                raise EndpointNotFound("The namespace has no such alias.")
+            await self._database.execute("DELETE FROM aliases WHERE host = ?", (host,))
+        namespace.aliases.discard(host)
+
+    async def _store_rule(self, namespace: Namespace, relay: Relay | None, rule: Rule) -> None:
+        if relay is not None and (relay.is_dynamic or namespace.relays.get(relay.key) is not relay):
+            raise BadRequest("A dynamic relay has no rules of its own; provision it first.")
+        await self._database.execute(
+            "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                namespace.name,
+                relay.key if relay else "",
+                fold(rule.name),
+                rule.name,
+                rule.rights.value,
+                rule.primary_key,
+                rule.secondary_key,
+            ),
+        )
+
+
+def check_relay_name(name: str) -> str:
+    """`name` if it may be a relay's; raises `BadRequest`, or `InvalidAddress` where the address grammar refuses it."""
+    if not _RELAY_NAME.fullmatch(name):
+        raise BadRequest("A relay's name is segments of letters, digits and '._~-', joined by '/'.")
+    return check_address(name)
+
+
+def _rules(namespace: Namespace, relay: Relay | None) -> dict[str, Rule]:
+    return namespace.rules if relay is None else relay.rules
+
+
+def _rule(namespace: Namespace, relay: Relay | None, name: str) -> Rule:
+    rule = _rules(namespace, relay).get(fold(name))
+    if rule is None:
+        raise EndpointNotFound("The rule does not exist.")
+    return rule
+
+
+def _put(namespace: Namespace, relay: Relay | None, rule: Rule) -> Rule:
+    _rules(namespace, relay)[fold(rule.name)] = rule
+    namespace.announce(Change("rule-changed", relay, fold(rule.name)))
+    return rule
+
+
+def _fresh(name: str, settings: RelaySettings, old: Relay | None, now: float) -> Relay:
+    return Relay(
+        name,
+        settings.profile,
+        settings.requires_client_authorization,
+        settings.history,
+        settings.slow,
+        settings.budget,
+        user_metadata=settings.user_metadata,
+        created_at=old.created_at if old else now,
+        updated_at=now,
+        rules=dict(old.rules) if old else {},
+    )
+
+
+def _apply(namespace: Namespace, old: Relay | None, fresh: Relay) -> Relay:
+    """Make a stored relay the current one: in place where it stays the same relay, else as another."""
+    if old is not None and old.profile is fresh.profile:
+        for name in ("requires_client_authorization", "history", "slow", "budget", "user_metadata", "updated_at"):
+            setattr(old, name, getattr(fresh, name))
+        old.is_dynamic = False
+        namespace.announce(Change("relay-changed", old))
+        return old
+    if old is not None:
+        del namespace.relays[old.key]
+        namespace.announce(Change("relay-removed", old))
+    namespace.relays[fresh.key] = fresh
+    namespace.announce(Change("relay-added", fresh))
+    return fresh
+
+
+def _row_of(namespace: Namespace, relay: Relay) -> tuple[object, ...]:
+    return (
+        namespace.name,
+        relay.key,
+        relay.name,
+        relay.profile.value,
+        int(relay.requires_client_authorization),
+        *asdict(relay.history).values(),
+        relay.slow,
+        relay.budget,
+        relay.user_metadata,
+        relay.created_at,
+        relay.updated_at,
+    )
+
+
+def _relay_of(row: Row) -> Relay:
+    return Relay(
+        row["name"],
+        Profile(row["profile"]),
+        bool(row["requires_client_authorization"]),
+        HistoryLimits(row["history_keep"], row["history_events"], row["history_seconds"], row["history_bytes"]),
+        row["slow"],
+        row["budget"],
+        user_metadata=row["user_metadata"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,188 @@
+"""The registry: committed, then in memory, then announced; the same after a restart."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded, StoreUnavailable
+from app.namespace import Change, HistoryLimits, Namespace, Profile, Right
+from app.store.database import open_database
+from app.store.registry import Registry, RelaySettings, check_relay_name
+from fanout.errors import InvalidAddress
+
+SETTINGS = RelaySettings(Profile.HYBRID_CONNECTION, False, HistoryLimits("none", 1, 2.5, 3), "drop", 4096, "a note")
+
+
+async def again(path: Path) -> Namespace:
+    registry = Registry(await open_database(path), lambda: 1800000000.0)
+    await registry.load()
+    await registry.close()
+    return registry.namespaces[0]
+
+
+async def test_everything_is_there_after_a_restart(registry: Registry, namespace: Namespace, tmp_path: Path) -> None:
+    relay = await registry.put_relay(namespace, "Shop/EU", SETTINGS)
+    rule = await registry.put_rule(namespace, relay, "Senders", Right.SEND, "first")
+    await registry.put_alias(namespace, "Relay.Example")
+    later = await again(tmp_path / "fanway.db")
+    found = later.relays["shop/eu"]
+    assert later.aliases == {"relay.example"}
+    assert later.rules == namespace.rules
+    assert found.rules == {"senders": rule}
+    for name in relay.__slots__:
+        assert getattr(found, name) == getattr(relay, name)
+
+
+async def test_changed_settings_keep_the_relay_its_rules_and_its_age(
+    registry: Registry, namespace: Namespace, changes: list[Change], tmp_path: Path
+) -> None:
+    relay = await registry.put_relay(namespace, "shop", RelaySettings())
+    await registry.put_rule(namespace, relay, "r", Right.SEND)
+    assert await registry.put_relay(namespace, "SHOP", RelaySettings(budget=5000)) is relay
+    assert (relay.name, relay.budget) == ("shop", 5000)
+    assert [change.kind for change in changes] == ["relay-added", "rule-changed", "relay-changed"]
+    assert (await again(tmp_path / "fanway.db")).relays["shop"].rules == relay.rules
+
+
+async def test_another_profile_is_another_relay_with_the_same_rules(
+    registry: Registry, namespace: Namespace, changes: list[Change]
+) -> None:
+    old = await registry.put_relay(namespace, "shop", RelaySettings())
+    rule = await registry.put_rule(namespace, old, "r", Right.SEND)
+    changes.clear()
+    new = await registry.put_relay(namespace, "shop", RelaySettings(Profile.HYBRID_CONNECTION))
+    assert new is not old
+    assert new.rules == {"r": rule}
+    assert [(change.kind, change.relay) for change in changes] == [("relay-removed", old), ("relay-added", new)]
+
+
+async def test_deleted_relay_takes_its_rules_along(
+    registry: Registry, namespace: Namespace, changes: list[Change], tmp_path: Path
+) -> None:
+    relay = await registry.put_relay(namespace, "shop", RelaySettings())
+    await registry.put_rule(namespace, relay, "r", Right.SEND)
+    await registry.delete_relay(namespace, relay)
+    with pytest.raises(EndpointNotFound):
+        await registry.delete_relay(namespace, relay)
+    assert changes[-1] == Change("relay-removed", relay)
+    assert not (await registry.put_relay(namespace, "shop", RelaySettings())).rules
+    assert not (await again(tmp_path / "fanway.db")).relays["shop"].rules
+
+
+async def test_dynamic_relay_is_never_stored_until_it_is_provisioned(
+    registry: Registry, namespace: Namespace, changes: list[Change], tmp_path: Path
+) -> None:
+    relay = registry.ensure_dynamic(namespace, "orders")
+    assert registry.ensure_dynamic(namespace, "ORDERS") is relay
+    assert relay.is_dynamic
+    with pytest.raises(BadRequest, match="provision it first"):
+        await registry.put_rule(namespace, relay, "r", Right.SEND)
+    with pytest.raises(BadRequest, match="one segment"):
+        registry.ensure_dynamic(namespace, "a/b")
+    assert not (await again(tmp_path / "fanway.db")).relays
+    assert await registry.put_relay(namespace, "orders", RelaySettings()) is relay
+    registry.drop_dynamic(namespace, relay)
+    assert namespace.relays == {"orders": relay}
+    gone = registry.ensure_dynamic(namespace, "gone")
+    registry.drop_dynamic(namespace, gone)
+    assert [change.kind for change in changes] == ["relay-added", "relay-changed", "relay-added", "relay-removed"]
+    assert (await again(tmp_path / "fanway.db")).relays.keys() == {"orders"}
+
+
+async def test_relay_may_nest_by_provisioning(registry: Registry, namespace: Namespace) -> None:
+    outer = await registry.put_relay(namespace, "orders", RelaySettings())
+    inner = await registry.put_relay(namespace, "orders/eu", RelaySettings())
+    assert namespace.find("orders/eu/7") is inner
+    assert namespace.find("orders/us/7") is outer
+
+
+async def test_rotation_replaces_one_key_for_good(
+    registry: Registry, namespace: Namespace, changes: list[Change], tmp_path: Path
+) -> None:
+    before = namespace.rules["root"]
+    after = await registry.rotate_key(namespace, None, "ROOT", "primary")
+    assert after.primary_key != before.primary_key
+    assert after.secondary_key == before.secondary_key
+    assert namespace.rules["root"] is after
+    assert changes == [Change("rule-changed", None, "root")]
+    assert (await again(tmp_path / "fanway.db")).rules["root"] == after
+    with pytest.raises(EndpointNotFound):
+        await registry.rotate_key(namespace, None, "nobody", "primary")
+
+
+async def test_changed_rule_keeps_keys_that_are_not_given(registry: Registry, namespace: Namespace) -> None:
+    first = await registry.put_rule(namespace, None, "App", Right.SEND, None, "two")
+    second = await registry.put_rule(namespace, None, "app", Right.LISTEN, "one")
+    assert (second.name, second.primary_key, second.secondary_key) == ("App", "one", "two")
+    assert first.primary_key != "one"
+    await registry.delete_rule(namespace, None, "APP")
+    assert "app" not in namespace.rules
+    with pytest.raises(EndpointNotFound):
+        await registry.delete_rule(namespace, None, "app")
+
+
+async def test_nothing_changes_when_the_file_cannot_be_written(
+    registry: Registry, namespace: Namespace, changes: list[Change], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(sql: str, values: object = ()) -> int:
+        raise sqlite3.OperationalError("disk full")
+
+    relay = await registry.put_relay(namespace, "shop", RelaySettings())
+    rules = dict(namespace.rules)
+    changes.clear()
+    monkeypatch.setattr(registry._database, "execute", fail)
+    with pytest.raises(StoreUnavailable):
+        await registry.put_relay(namespace, "shop", RelaySettings(budget=5000))
+    with pytest.raises(StoreUnavailable):
+        await registry.rotate_key(namespace, None, "root", "primary")
+    with pytest.raises(StoreUnavailable):
+        await registry.delete_relay(namespace, relay)
+    assert (relay.budget, namespace.rules, namespace.relays, changes) == (1 << 20, rules, {"shop": relay}, [])
+
+
+async def test_quotas_hold(registry: Registry, namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(11):
+        await registry.put_rule(namespace, None, f"r{number}", Right.SEND)
+    with pytest.raises(QuotaExceeded):
+        await registry.put_rule(namespace, None, "r11", Right.SEND)
+    await registry.put_rule(namespace, None, "r10", Right.LISTEN)
+    monkeypatch.setattr("app.store.registry.MAX_RELAYS", 1)
+    await registry.put_relay(namespace, "a", RelaySettings())
+    with pytest.raises(QuotaExceeded):
+        await registry.put_relay(namespace, "b", RelaySettings())
+    with pytest.raises(QuotaExceeded):
+        registry.ensure_dynamic(namespace, "b")
+
+
+async def test_unfit_rules_and_aliases_are_refused(registry: Registry, namespace: Namespace) -> None:
+    for name, rights, key in (("", Right.SEND, None), ("a b", Right.SEND, None), ("r", Right.NONE, None)):
+        with pytest.raises(BadRequest):
+            await registry.put_rule(namespace, None, name, rights, key)
+    with pytest.raises(BadRequest):
+        await registry.put_rule(namespace, None, "r", Right.SEND, "k" * 257)
+    for host in ("", "a:1", "a/b", "-a", "a..b", "*.a"):
+        with pytest.raises(BadRequest):
+            await registry.put_alias(namespace, host)
+    other = await registry.ensure_namespace("other", namespace.rules["root"])
+    await registry.put_alias(namespace, "relay.example")
+    with pytest.raises(AddressExists):
+        await registry.put_alias(other, "RELAY.example")
+    await registry.delete_alias(namespace, "relay.EXAMPLE")
+    with pytest.raises(EndpointNotFound):
+        await registry.delete_alias(namespace, "relay.example")
+
+
+@pytest.mark.parametrize("name", ["", "/a", "a/", "a//b", "-", "-/a", "$hc", "a b", "a%20b", "ü", "a/../b", "."])
+def test_relay_name_outside_the_grammar_is_refused(name: str) -> None:
+    with pytest.raises((BadRequest, InvalidAddress)):
+        check_relay_name(name)
+    with pytest.raises((BadRequest, InvalidAddress)):
+        check_relay_name("/".join(["a"] * 33))
+
+
+async def test_metadata_is_limited(registry: Registry, namespace: Namespace) -> None:
+    with pytest.raises(BadRequest):
+        await registry.put_relay(namespace, "a", RelaySettings(user_metadata="x" * 1025))

@@ -1,0 +1,105 @@
+"""The provisioning file: both forms, refusals that name the place, applied over what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config import ConfigurationError, load_settings
+from app.namespace import Profile, Right
+from app.provision import read_provision
+from app.startup import open_registry
+from app.store.registry import RelaySettings
+
+CONTENT: dict[str, Any] = {
+    "relays": [
+        {
+            "name": "echo",
+            "profile": "hybridConnection",
+            "requiresClientAuthorization": False,
+            "history": {"keep": "none"},
+            "slow": "drop",
+            "budget": 4096,
+            "rules": [{"name": "listener", "rights": ["Listen"], "primaryKey": "given"}],
+        },
+        {"name": "orders/eu"},
+    ],
+    "rules": [{"name": "app", "rights": ["Listen", "Send"]}],
+    "aliases": ["relay.example"],
+}
+TOML = """
+aliases = ["relay.example"]
+[[relays]]
+name = "echo"
+profile = "hybridConnection"
+requiresClientAuthorization = false
+history = { keep = "none" }
+slow = "drop"
+budget = 4096
+[[relays.rules]]
+name = "listener"
+rights = ["Listen"]
+primaryKey = "given"
+[[relays]]
+name = "orders/eu"
+[[rules]]
+name = "app"
+rights = ["Listen", "Send"]
+"""
+
+
+def written(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_toml_and_json_say_the_same(tmp_path: Path) -> None:
+    as_json = read_provision(written(tmp_path / "relays.json", CONTENT))
+    assert as_json == read_provision(written(tmp_path / "relays.toml", TOML))
+    assert as_json.relays[0].over(RelaySettings()).profile is Profile.HYBRID_CONNECTION
+
+
+async def test_file_wins_for_what_it_names_and_deletes_nothing(tmp_path: Path) -> None:
+    settings = load_settings({"data": tmp_path, "relays": written(tmp_path / "relays.json", CONTENT)})
+    opened = await open_registry(settings)
+    namespace, registry = opened.namespace, opened.registry
+    listener, app = namespace.relays["echo"].rules["listener"], namespace.rules["app"]
+    assert (listener.primary_key, listener.rights, app.rights) == ("given", Right.LISTEN, Right.LISTEN | Right.SEND)
+    assert namespace.aliases == {"relay.example"}
+    await registry.put_rule(namespace, namespace.relays["echo"], "listener", Right.MANAGE, "changed")
+    await registry.put_rule(namespace, None, "extra", Right.SEND)
+    await registry.close()
+    opened = await open_registry(settings)
+    await opened.registry.close()
+    assert opened.namespace.relays["echo"].rules["listener"] == listener
+    assert opened.namespace.rules["app"] == app, "generated keys are kept"
+    assert opened.namespace.rules.keys() == {"rootmanagesharedaccesskey", "app", "extra"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"relay": []}, "relay: is not known here"),
+        ({"relays": [{"name": "a", "histroy": {}}]}, "relays[0].histroy: is not known here"),
+        ({"relays": [{"name": "a"}, {"name": "b", "rules": [{"name": "r"}]}]}, "relays[1].rules[0].rights: Field"),
+        ({"relays": [{"name": "a b"}]}, "relays: 'a b': A relay's name"),
+        ({"relays": [{"name": "-"}]}, "relays: '-': Not an address"),
+        ({"rules": [{"name": "r", "rights": ["Everything"], "primaryKey": "hush"}]}, "rules[0].rights[0]: Input"),
+        ([], "should hold an object"),
+        ("{", "not JSON"),
+    ],
+)
+def test_wrong_file_is_refused_with_the_place(content: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        read_provision(written(tmp_path / "relays.json", content))
+    assert message in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    for name in ("none.json", "none.toml"):
+        with pytest.raises(ConfigurationError, match="No such file"):
+            read_provision(tmp_path / name)
