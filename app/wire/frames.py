@@ -207,6 +207,15 @@ def parse_close(payload: bytes) -> tuple[int, str]:
         raise PeerWireError("The close reason is not UTF-8.", close=1007) from error
 
 
+def is_utf8(payload: bytes) -> bool:
+    """Whether a text message is what RFC 6455, 5.6 demands."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def accept_key(key: str) -> str:
     """`Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455, 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()).decode()

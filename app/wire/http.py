@@ -9,7 +9,7 @@ from __future__ import annotations
 import http
 import re
 
-from app.errors import BadRequest, HeadTooLarge, MethodNotAllowed, RelayError
+from app.errors import BadRequest, HeadTooLarge, MethodNotAllowed, UpgradeRequired
 
 Headers = list[tuple[str, str]]
 
@@ -17,11 +17,26 @@ MAX_HEADERS = 200
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE_FAULT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_TARGET_FAULT = re.compile(rb"[^\x21-\x7e]|[\\#<>\"^`{|}]")
+# Browsers leave `{|}^` and the grave accent as they are, against RFC 3986; they are passed on so.
+_TARGET_FAULT = re.compile(rb"[^\x21-\x7e]|[\\#<>\"]")
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _SHADOWED = frozenset((b"content-length", b"transfer-encoding", b"sec-websocket-key", b"x-forwarded-for"))
+_NO_TRAILERS = frozenset(  # RFC 9110, 6.5.1: what frames, routes or authorizes must stand in the head
+    (
+        b"authorization",
+        b"connection",
+        b"content-length",
+        b"cookie",
+        b"host",
+        b"servicebusauthorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 
 
@@ -144,8 +159,10 @@ def _read_connection(head: Head, value: bytes) -> None:
         head.is_keep_alive = True
 
 
-class UpgradeRequired(RelayError):
-    status, code = 426, "UpgradeRequired"
+def check_trailer(name: bytes) -> None:
+    """Whether a field may stand behind a body. Raises BadRequest."""
+    if name.lower() in _NO_TRAILERS:
+        raise BadRequest("A field that frames, routes or authorizes a request may not be a trailer.")
 
 
 def check_upgrade(head: Head) -> str:

@@ -142,3 +142,31 @@ class CloudEventFrames:
     def position(self, relay: str, cursor: Cursor) -> bytes:
         """Nothing: pings keep a socket alive, and every envelope carries the cursor."""
         return b""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeList:
+    """Envelopes separated by commas, the inside of a JSON array (CloudEvents JSON format, 4); one relay's epoch."""
+
+    epoch: str
+
+    @property
+    def name(self) -> str:
+        return "cloudevents-batch"
+
+    def encode(self, event: Event) -> bytes:
+        return encode_envelope(event, self.epoch)
+
+    def join(self, parts: list[bytes]) -> bytes:
+        return b",".join(parts)
+
+    def ready(self, relay: str, cursor: Cursor) -> bytes:
+        """Nothing: the answer's head says it."""
+        return b""
+
+    def gap(self, relay: str, from_: Cursor, to: Cursor, why: str) -> bytes:
+        return encode_gap(relay, from_, to, why)
+
+    def position(self, relay: str, cursor: Cursor) -> bytes:
+        """Nothing: the answer's head says it."""
+        return b""

@@ -1,0 +1,113 @@
+"""Who calls at the events door, with which token, and what may be published or subscribed to by it.
+
+The order is one: the address must be an address, the token must be good, and only then does anybody learn
+what exists. Publishing and subscribing each have one function here, used by every transport.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+
+from app.access.authorize import one_token
+from app.access.grant import MISSING_TOKEN, Grant
+from app.edge.realm import Realm
+from app.errors import AccessError, BadRequest, ClaimMissing, Unauthorized
+from app.namespace import Relay, Right
+from app.wire.http import Head, Headers
+from fanout.address import Pattern, check_pattern
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+_EXPOSED = "Fanway-Cursor, TrackingId, Retry-After, WWW-Authenticate"
+_PREFLIGHT_SECONDS = "7200"
+
+
+def token_of(head: Head) -> str | None:
+    """The token of a call, wherever it stands. Raises BadRequest when two places hold different ones."""
+    headers: dict[str, str] = {}
+    for name in ("servicebusauthorization", "authorization"):
+        values = {value.strip() for value in head.get_all(name)}
+        if len(values) > 1:
+            raise BadRequest("The request carries two different tokens; send one.")
+        headers.update((name, value) for value in values)
+    pieces = (piece.partition("=") for piece in head.query.split("&"))
+    in_query = {unquote_plus(value).strip() for name, _, value in pieces if unquote_plus(name).lower() == "sb-hc-token"}
+    if len(in_query) > 1:
+        raise BadRequest("The request carries two different tokens; send one.")
+    return one_token(headers, in_query.pop() if in_query else None)
+
+
+def grant_for(context: Context, realm: Realm, token: str | None, path: str) -> Grant:
+    """The grant of a token for a call on a decoded path. Raises Unauthorized, TokenExpired."""
+    if token is None:
+        return context.authorizer.anonymous(realm.namespace)
+    return context.authorizer.authorize(token, realm.namespace, realm.find(path))
+
+
+def may_publish(realm: Realm, grant: Grant, address: str) -> tuple[Relay, str]:
+    """The relay of an address and its canonical form, if the grant may publish there.
+
+    Raises Unauthorized, ClaimMissing, EndpointNotFound. Where dynamic relays are allowed one is opened.
+    """
+    relay = realm.find(address)
+    if relay is None or relay.requires_client_authorization:
+        if grant.is_anonymous:
+            raise Unauthorized(MISSING_TOKEN)
+        if address.partition("/")[0] == "-":
+            raise ClaimMissing("System addresses are the gateway's own; nobody else publishes there.")
+        if relay is None:
+            relay = realm.find_or_open(address, grant, Right.SEND)
+        grant.require(Right.SEND, relay, address)
+    return relay, realm.namespace.canonical(relay, address)
+
+
+def may_subscribe(realm: Realm, grant: Grant, pattern: Pattern) -> tuple[Relay, Pattern]:
+    """The relay of a pattern and its canonical form, if the grant may listen at every address it can match.
+
+    Raises Unauthorized, ClaimMissing, EndpointNotFound. Where dynamic relays are allowed one is opened.
+    """
+    if grant.is_anonymous:
+        raise Unauthorized(MISSING_TOKEN)
+    relay = realm.find(pattern.prefix) or realm.find_or_open(pattern.prefix, grant, Right.LISTEN)
+    canonical = realm.namespace.canonical(relay, pattern.text)
+    if canonical != pattern.text:
+        pattern = check_pattern(canonical)
+    grant.require_all(Right.LISTEN, relay, pattern)
+    return relay, pattern
+
+
+def cors_headers(context: Context, head: Head) -> Headers:
+    """What lets a page of an allowed origin read the answer; nothing for other callers (WHATWG Fetch, 3.2)."""
+    origin = head.get("origin")
+    allowed = context.settings.cors_origins
+    if origin is None or not ("*" in allowed or origin in allowed):
+        return []
+    if "*" in allowed:
+        return [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", _EXPOSED)]
+    return [
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Expose-Headers", _EXPOSED),
+        ("Vary", "Origin"),
+    ]
+
+
+def preflight_headers(context: Context, head: Head) -> Headers:
+    """The answer to a preflight: the methods of the door, and whichever headers the page asks for."""
+    headers = cors_headers(context, head)
+    if headers:
+        headers += [
+            ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+            ("Access-Control-Allow-Headers", head.get("access-control-request-headers") or "*"),
+            ("Access-Control-Max-Age", _PREFLIGHT_SECONDS),
+        ]
+    return [*headers, ("Allow", "GET, POST, OPTIONS")]
+
+
+def check_origin(context: Context, head: Head) -> None:
+    """WebSockets know no preflight: a page of another origin is refused here. Raises AccessError (403)."""
+    origin = head.get("origin")
+    allowed = context.settings.cors_origins
+    if origin is not None and "*" not in allowed and origin not in allowed:
+        raise AccessError("Pages of this origin may not use the events door.", status=403)

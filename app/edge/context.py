@@ -1,0 +1,85 @@
+"""What every connection of the edge shares: settings, directories, timers, counters. Built by `app.gateway`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from app.access.authorize import Authorizer
+from app.access.grant import Grant
+from app.edge.owed import Owed
+from app.edge.realm import Realm
+from app.edge.wheel import Wheel
+from app.errors import Close
+from app.hosts import Hosts
+from app.namespace import Namespace
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+_log = logging.getLogger("fanway.edge")
+
+READ_BYTES = 256 * 1024
+
+
+class Live(Protocol):
+    """A connection that lives on grants and relays, and must end when they do."""
+
+    def review(self) -> None:
+        """Something that is provisioned changed: end, or narrow, what no longer stands."""
+
+    def end(self, close: Close) -> None:
+        """End in good order, with this code and reason."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+
+class Appointment(Protocol):
+    """A sender that waits for a listener to come to a rendezvous."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One gateway's edge. `clock` is unix seconds; deadlines run on the loop's monotonic clock."""
+
+    settings: Settings
+    hosts: Hosts
+    authorizer: Authorizer
+    loop: asyncio.AbstractEventLoop
+    wheel: Wheel
+    clock: Callable[[], float]
+    realms: dict[Namespace, Realm]
+    node: int = 0
+    is_draining: bool = False
+    connections: int = 0
+    max_connections: int = 1 << 20  # set from the file limit at start
+    counters: Counter[str] = field(default_factory=Counter)
+    lives: set[Live] = field(default_factory=set)
+    rendezvous: dict[str, Appointment] = field(default_factory=dict)  # by the secret in its URL
+    owed: Owed = field(init=False)
+    read_buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
+
+    def __post_init__(self) -> None:
+        self.owed = Owed(self.wheel, self.settings.budgets.process_bytes)
+
+    def realm(self, host: str) -> Realm:
+        """The realm of the namespace that answers to a Host header. Raises UnknownHost."""
+        return self.realms[self.hosts.find(host)]
+
+    def is_full(self) -> bool:
+        """Whether another connection would come too near to the limit of open files."""
+        return self.connections > self.max_connections
+
+    def report(self, error: Exception) -> None:
+        """Log a fault of ours; the peer has been told without details."""
+        self.counters["faults"] += 1
+        _log.error("a connection failed", exc_info=error)
+
+    def is_live(self, grant: Grant) -> bool:
+        """Whether a grant still stands: its rule and key exist and its time is not over."""
+        return self.authorizer.is_live(grant, self.clock())

@@ -1,0 +1,214 @@
+"""A listener's control channel: commands out, answers and renewals in (protocol guide, "Listener").
+
+Theory. The channel is on the roster from its 101 until its Close, its loss, or the end of its grant. Whatever
+becomes due for it in one turn of the loop leaves in one write. Requests delivered here wait in `_waiting` by
+id; an answer's text names its request, and the one binary message after it is that request's body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from app.access.grant import Grant
+from app.edge.origin import base_url
+from app.edge.realm import Realm
+from app.edge.websocket import CommandSocket
+from app.edge.wheel import Deadline
+from app.errors import (
+    ENTITY_GONE,
+    KEY_REVOKED,
+    TOKEN_EXPIRED,
+    AccessError,
+    BadAnswer,
+    Close,
+    ListenerGone,
+    Overloaded,
+)
+from app.namespace import Relay, Right
+from app.telemetry import printable
+from app.wire.azure.commands import RenewToken, Response, Unknown, parse_command
+from app.wire.frames import BINARY, TEXT, encode_frame
+from app.wire.http import Head
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+    from app.edge.requests import RelayedRequest
+
+_log = logging.getLogger("fanway.control")
+
+MAX_OWED_BYTES = 8 << 20
+UNANSWERED_PINGS = 2  # after which a listener is gone
+
+
+class ControlChannel(CommandSocket):
+    """One registered listener. `base` is the scheme and authority under which it reached us."""
+
+    __slots__ = (
+        "_body_of",
+        "_due",
+        "_due_bytes",
+        "_expiry",
+        "_heartbeat",
+        "_waiting",
+        "address",
+        "base",
+        "grant",
+        "realm",
+        "relay",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        transport: asyncio.Transport,
+        head: Head,
+        realm: Realm,
+        relay: Relay,
+        address: str,
+        grant: Grant,
+    ) -> None:
+        super().__init__(context, transport, head)
+        self.base = base_url(context, transport, head)
+        self.realm, self.relay, self.address, self.grant = realm, relay, address, grant
+        self._waiting: dict[str, RelayedRequest] = {}
+        self._body_of: RelayedRequest | None = None
+        self._due: list[bytes] = []
+        self._due_bytes = 0
+        self._heartbeat: Deadline | None = None
+        self._expiry: Deadline | None = None
+
+    def begin(self, rest: bytes) -> None:
+        self.hold(rest)
+        self.answer()
+        self.realm.roster.add(self.relay.key, self.address, self)
+        self.realm.touch(self.relay)
+        self.context.lives.add(self)
+        self.context.counters["listeners"] += 1
+        self._await_expiry()
+        self._heartbeat = self.context.wheel.after(self.context.settings.deadlines.ping_seconds, self._beat)
+        self.start_reading()
+
+    # --- commands out ---
+
+    def deliver(self, command: bytes, body: bytes | None = None) -> None:
+        """Send a command and, adjacent to it, the one binary message of its body. Raises Overloaded."""
+        if self.outflow.backlog() + self._due_bytes > MAX_OWED_BYTES:
+            raise Overloaded("The listener does not read its control channel.", retry_after=1)
+        if not self._due:
+            self.context.loop.call_soon(self._flush)
+        frames = encode_frame(TEXT, command)
+        if body is not None:
+            frames += encode_frame(BINARY, body)
+        self._due.append(frames)
+        self._due_bytes += len(frames)
+
+    def expect(self, request_id: str, request: RelayedRequest) -> None:
+        """Route the answer to `request_id` to `request`."""
+        self._waiting[request_id] = request
+
+    def forget(self, request_id: str) -> None:
+        """Nobody waits for that answer any more; should it come, it is read past."""
+        self._waiting.pop(request_id, None)
+        if self._body_of is not None and self._body_of.id == request_id:
+            self._body_of = None
+
+    # --- answers in ---
+
+    def on_command(self, text: bytes) -> None:
+        try:
+            command = parse_command(text)
+        except BadAnswer as error:
+            self._body_of = None
+            request = self._waiting.pop(error.request_id or "", None)
+            if request is not None:
+                request.on_answer_fault(error)
+            return
+        if isinstance(command, Response):
+            request = self._waiting.pop(command.request_id, None)
+            self._body_of = request if command.has_body else None
+            if request is None:
+                self.context.counters["late_answers"] += 1
+            else:
+                request.on_answer(command)
+        elif isinstance(command, RenewToken):
+            self._renew(command.token)
+        elif isinstance(command, Unknown):
+            _log.info("ignored from a listener at %s: %s", self.address, printable(command.why, 1024))
+
+    def on_body(self, data: bytes, is_end: bool) -> None:
+        request = self._body_of  # None: the body of an answer that nobody waits for, or a stray one
+        if request is not None:
+            if is_end:
+                self._body_of = None
+            request.on_answer_body(data, is_end)
+
+    # --- life and end ---
+
+    def review(self) -> None:
+        """End if the relay or the key behind this listener is gone."""
+        if self.realm.namespace.relays.get(self.relay.key) is not self.relay:
+            self._leave()
+            self.end(ENTITY_GONE)
+        elif not self.context.is_live(self.grant):
+            self._leave()
+            self.end(KEY_REVOKED)
+
+    def end(self, close: Close) -> None:
+        self._leave()
+        super().end(close)
+
+    def on_close(self, code: int, reason: str) -> None:
+        self._leave()
+
+    def on_lost(self) -> None:
+        self._leave()
+        self.context.counters["listeners"] -= 1
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        waiting, self._waiting = self._waiting, {}
+        body_of, self._body_of = self._body_of, None
+        for request in (*waiting.values(), *([body_of] if body_of is not None else [])):
+            request.on_answer_fault(ListenerGone("The listener left before it answered."))
+
+    def _leave(self) -> None:
+        self.realm.roster.remove(self)
+        self.realm.touch(self.relay)
+        self.context.lives.discard(self)
+
+    def _flush(self) -> None:
+        due, self._due, self._due_bytes = self._due, [], 0
+        if due and not self.is_lost and not self.is_ending:
+            self.outflow.write(b"".join(due))
+
+    def _renew(self, token: str) -> None:
+        try:
+            grant = self.context.authorizer.authorize(token, self.realm.namespace, self.relay)
+            grant.require(Right.LISTEN, self.relay, self.address)
+        except AccessError as error:
+            error.close = 1008
+            self.fail(error)
+            return
+        self.grant = grant
+        self._await_expiry()
+
+    def _await_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        left = self.context.authorizer.deadline(self.grant) - self.context.clock()
+        self._expiry = self.context.wheel.after(max(left, 0), self._on_expiry)
+
+    def _on_expiry(self) -> None:
+        if self.context.is_live(self.grant):
+            self._await_expiry()  # the wall clock moved
+        else:
+            self.end(TOKEN_EXPIRED)
+
+    def _beat(self) -> None:
+        seconds = self.context.settings.deadlines.ping_seconds
+        self.check_life(seconds, UNANSWERED_PINGS)
+        if not self.is_ending:
+            self._heartbeat = self.context.wheel.after(seconds, self._beat)

@@ -1,0 +1,54 @@
+"""Which door a path leads to. Everything of our own lies under `/-/`; `/$hc` is Azure's; the rest is relayed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from app.edge import feed_http, feed_sockets, sockets
+from app.edge.asgi import AsgiExchange
+from app.edge.exchange import Exchange
+from app.edge.refusal import Door
+from app.edge.requests import RelayedRequest
+from app.edge.websocket import Socket
+from app.errors import BadRequest, EndpointNotFound, GatewayDraining
+from app.wire.azure.handshake import is_hc_path
+from app.wire.http import Head
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+    from app.edge.seam import Seam
+
+EVENTS = "/-/events"
+
+
+def door_of(head: Head) -> Door:
+    return Door.OURS if head.path.startswith("/-/") else Door.AZURE
+
+
+def exchange_for(connection: Seam, head: Head) -> Exchange:
+    """The exchange that will answer a request."""
+    if not head.path.startswith("/-/"):
+        _refuse_when_draining(connection.context)
+        return RelayedRequest(connection, head)
+    if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
+        _refuse_when_draining(connection.context)
+        return feed_http.exchange_for(connection, head)
+    return AsgiExchange(connection, head)
+
+
+def _refuse_when_draining(context: Context) -> None:
+    if context.is_draining:
+        raise GatewayDraining("The gateway is restarting.", retry_after=1)
+
+
+def socket_for(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
+    """The socket that an upgrade becomes. Raises RelayError where it may not."""
+    if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
+        _refuse_when_draining(context)
+        return feed_sockets.open_socket(context, transport, head)
+    if is_hc_path(head.path):
+        return sockets.open_socket(context, transport, head)
+    if head.path.startswith("/-/"):
+        raise EndpointNotFound("There is no such door; events are at /-/events/{address}.")
+    raise BadRequest("A WebSocket is opened at /$hc/{address} (sockets) or /-/events/{address} (events).")

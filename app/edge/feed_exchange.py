@@ -1,0 +1,201 @@
+"""Exchanges of the events door: publishing by POST, preflights, and what every GET does first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.access.grant import Grant
+from app.edge.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
+from app.edge.exchange import Exchange
+from app.edge.feeds import Beginning, Feed, Gate, find_beginning, new_event_id, publish
+from app.edge.lease import Lease
+from app.edge.realm import Realm
+from app.edge.refusal import refusal
+from app.errors import BadRequest, Close, PayloadTooLarge, RelayError, Unsupported, as_relay_error
+from app.namespace import Relay
+from app.wire.http import Head
+from app.wire.native.publication import parse_publications
+from app.wire.native.query import Query, Start, Transport, parse_query, parse_start
+from app.wire.native.receipt import CONTENT_TYPE, PublishReceipt, encode_receipt, encode_receipts
+from fanout.address import Pattern, parse_address, parse_pattern
+from fanout.history import Cursor
+
+if TYPE_CHECKING:
+    from app.edge.seam import Seam
+
+DOOR = "/-/events"
+
+
+def raw_address(head: Head) -> str:
+    """What stands behind the door's own path, percent-encoded; empty for the door itself."""
+    return head.path[len(DOOR) + 1 :]
+
+
+class EventsExchange(Exchange):
+    """What all exchanges of this door share: pages of other origins can read their refusals."""
+
+    def refuse(self, error: RelayError, *, tracking_id: str | None = None) -> None:
+        if self.is_over:
+            return
+        if self.is_answering:
+            self.abort()
+            return
+        status, reason, headers, body = refusal(self.context, self.head, error, self.door, tracking_id)
+        self.respond(status, headers + cors_headers(self.context, self.head), body, reason)
+
+    def fail(self, error: Exception) -> None:
+        """Refuse because of any exception; one of ours is reported."""
+        shown = as_relay_error(error)
+        if shown is not error and shown.status == 500:
+            self.context.report(error)
+        self.refuse(shown)
+
+
+class Preflight(EventsExchange):
+    """OPTIONS, which needs no token."""
+
+    def start(self) -> None:
+        self.respond(204, preflight_headers(self.context, self.head))
+
+
+class Misdirected(EventsExchange):
+    """A request that no exchange of this door can serve."""
+
+    def __init__(self, seam: Seam, head: Head, error: RelayError) -> None:
+        super().__init__(seam, head)
+        self._error = error
+
+    def start(self) -> None:
+        self.refuse(self._error)
+
+
+class Publish(EventsExchange):
+    """POST: the body is gathered, checked whole, published, and answered with receipts after the flush."""
+
+    def start(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._receipts: list[PublishReceipt] = []
+        limits = self.context.settings.limits
+        self._limit = max(limits.batch_bytes, 2 * limits.event_bytes)  # twice: base64 and the envelope around it
+        parse_query(self.head.query, Transport.POST)
+        self._address = parse_address(raw_address(self.head), allow_system=True)
+        self._token = token_of(self.head)
+        self._admit()
+        if (self.head.content_length or 0) > self._limit:
+            raise PayloadTooLarge(f"A body here may hold at most {self._limit} bytes.")
+        self.welcome_body()
+        if not self.head.has_body:
+            self._publish(b"")
+
+    def on_body(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            self._parts = []
+            self.refuse(PayloadTooLarge(f"A body here may hold at most {self._limit} bytes."))
+        else:
+            self._parts.append(data)
+
+    def on_end(self) -> None:
+        try:
+            self._publish(b"".join(self._parts))
+        except Exception as error:
+            self.fail(error)
+
+    def _admit(self) -> tuple[Realm, Relay, str]:
+        realm = self.context.realm(self.head.host)
+        owner = realm.find(self._address)
+        is_open = owner is not None and not owner.requires_client_authorization
+        grant = grant_for(self.context, realm, None if is_open else self._token, self._address)
+        return realm, *may_publish(realm, grant, self._address)
+
+    def _publish(self, body: bytes) -> None:
+        realm, relay, address = self._admit()  # again: the body may have taken its time
+        limits = self.context.settings.limits
+        events, self._is_batch = parse_publications(
+            self.head.headers, body, new_event_id, limits.event_bytes, limits.batch_bytes, limits.batch_lines
+        )
+        self._awaited = len(events)
+        now = self.context.clock()
+        self.context.counters["events"] += len(events)
+        if not events:
+            self._answer()
+        for event in events:
+            publish(realm, relay, address, event, now, self._on_receipt)
+
+    def _on_receipt(self, receipt: PublishReceipt) -> None:
+        """One event was flushed; the last of them brings the answer."""
+        self._receipts.append(receipt)
+        if len(self._receipts) == self._awaited and not self.is_over:
+            self._answer()
+
+    def _answer(self) -> None:
+        receipts = self._receipts
+        body = encode_receipts(receipts) if self._is_batch else encode_receipt(receipts[0])
+        self.respond(202, [("Content-Type", CONTENT_TYPE), *cors_headers(self.context, self.head)], body)
+
+
+class Subscribe(EventsExchange):
+    """What every GET does first: who asks, for what, from where."""
+
+    transport: Transport
+    is_endless = True
+
+    def start(self) -> None:
+        if self.head.version != "1.1":
+            raise Unsupported("Events are delivered by HTTP/1.1 only.", status=505)
+        self.query = parse_query(self.head.query, self.transport)
+        self.beginning_at: Start = self._start_of(self.query)
+        asked = parse_pattern(raw_address(self.head))
+        self.realm = self.context.realm(self.head.host)
+        self.grant: Grant = grant_for(self.context, self.realm, token_of(self.head), asked.prefix)
+        self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked)
+        self.realm.touch(self.relay)
+        self.lease = Lease(self.context, self.realm, self.relay, self.grant, self.end)
+        self.feed = self.make_feed(self.pattern, Gate.of(self.grant, self.relay))
+        self.context.lives.add(self)
+        self.realm.tick.flush()
+        beginning = find_beginning(self.realm.history(self.relay), self.beginning_at)
+        self.open(beginning)
+        self.feed.begin(beginning)
+
+    # --- overridden by subclasses ---
+
+    def make_feed(self, pattern: Pattern, gate: Gate) -> Feed:
+        raise NotImplementedError
+
+    def open(self, beginning: Beginning) -> None:
+        """The subscription is granted; what follows is fed to it."""
+
+    def end(self, close: Close) -> None:
+        """End in good order, saying why."""
+        raise NotImplementedError
+
+    # --- life and end ---
+
+    def review(self) -> None:
+        self.lease.review()
+
+    def abort(self) -> None:
+        self.release()
+        super().abort()
+
+    def on_lost(self) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Nothing is fed to this connection any more."""
+        self.lease.release()
+        self.context.lives.discard(self)
+        self.context.owed.discard(self.seam.outflow)
+        self.feed.end()
+        self.realm.touch(self.relay)
+
+    def _start_of(self, query: Query) -> Start:
+        last_id = self.head.get("last-event-id")
+        if last_id:
+            start = parse_start(last_id)
+            if not isinstance(start, Cursor):
+                raise BadRequest("Last-Event-ID is not a cursor.")
+            return start
+        return "now" if query.start is None else query.start

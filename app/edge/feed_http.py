@@ -1,0 +1,116 @@
+"""The events door over HTTP: which exchange answers, and the streams: server-sent events and NDJSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.edge.callers import cors_headers
+from app.edge.exchange import Exchange
+from app.edge.feed_exchange import Misdirected, Preflight, Publish, Subscribe
+from app.edge.feeds import HEARTBEAT_SECONDS, Beginning, Feed, Gate, Mouth, budget_of
+from app.edge.long_poll import LongPoll
+from app.edge.wheel import Deadline
+from app.errors import SLOW_CONSUMER, TOKEN_EXPIRED, Close, MethodNotAllowed, RelayError, TokenExpired
+from app.wire.http import Head, Headers
+from app.wire.native import ndjson, sse
+from app.wire.native.query import Transport, choose_transport
+from fanout.address import Pattern
+
+if TYPE_CHECKING:
+    from app.edge.seam import Seam
+
+_STREAM_HEADERS: Headers = [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
+
+
+def exchange_for(seam: Seam, head: Head) -> Exchange:
+    """The exchange that answers a request at this door."""
+    if head.method == "OPTIONS":
+        return Preflight(seam, head)
+    if head.method == "POST":
+        return Publish(seam, head)
+    if head.method != "GET":
+        return Misdirected(seam, head, MethodNotAllowed("Events are published by POST and received by GET."))
+    try:
+        transport = choose_transport(head.get_all("accept"), head.query)
+    except RelayError as error:
+        return Misdirected(seam, head, error)
+    return LongPoll(seam, head) if transport is Transport.LONG_POLL else Stream(seam, head, transport)
+
+
+class Stream(Subscribe):
+    """Server-sent events or NDJSON: a chunked body without end, a heartbeat in it."""
+
+    def __init__(self, seam: Seam, head: Head, transport: Transport) -> None:
+        super().__init__(seam, head)
+        self.transport = transport
+        self._heartbeat: Deadline | None = None
+
+    def start(self) -> None:
+        try:
+            super().start()
+        except TokenExpired:
+            if self.transport is not Transport.SSE or not self.head.get("last-event-id"):
+                raise
+            # EventSource gives up for good on anything but 200, so that it learns the reason as an event.
+            self.head.is_keep_alive = False
+            self._start_stream([])
+            self.send_chunks(sse.encode_bye(TOKEN_EXPIRED))
+            self.finish()
+
+    def make_feed(self, pattern: Pattern, gate: Gate) -> Feed:
+        query, relay = self.query, self.relay
+        epoch = self.realm.history(relay).epoch
+        if self.transport is Transport.SSE:
+            shape = query.shape or ("data" if pattern.is_concrete else "cloudevent")
+            self._voice: sse.ServerSentEvents | ndjson.JsonLines = sse.ServerSentEvents(epoch, shape == "cloudevent")
+        else:
+            self._voice = ndjson.JsonLines(epoch)
+        self._mouth = Mouth(
+            self.realm,
+            relay,
+            self.seam.outflow,
+            self._voice,
+            self._on_slow,
+            query.policy or relay.slow,
+            budget_of(self.context, relay, query.budget),
+        )
+        return Feed(self.context, self._mouth, pattern, gate, is_sole=True)
+
+    def open(self, beginning: Beginning) -> None:
+        self._start_stream([("Fanway-Cursor", str(beginning.cursor))])
+        self.send_chunks(self._voice.ready(self.relay.name, beginning.cursor))
+        self._heartbeat = self.context.wheel.after(HEARTBEAT_SECONDS, self._beat)
+
+    def on_writable(self, is_writable: bool) -> None:
+        if is_writable:
+            self.context.owed.discard(self.seam.outflow)
+            self.feed.on_writable()
+        else:
+            self.context.owed.add(self.seam.outflow)
+
+    def end(self, close: Close) -> None:
+        if self.is_over:
+            return
+        self.release()
+        self.send_chunks(self._voice.bye(self.relay.name, self._mouth.history.cursor, close))
+        self.head.is_keep_alive = False
+        self.finish()
+
+    def release(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        super().release()
+
+    def _start_stream(self, headers: Headers) -> None:
+        kind = sse.CONTENT_TYPE if self.transport is Transport.SSE else ndjson.CONTENT_TYPE
+        cors = cors_headers(self.context, self.head)
+        self.start_answer(200, [("Content-Type", kind), *_STREAM_HEADERS, *headers, *cors], None)
+
+    def _on_slow(self) -> None:
+        self.context.counters["slow_consumers"] += 1
+        self.end(SLOW_CONSUMER)
+
+    def _beat(self) -> None:
+        if self.feed.is_live:
+            self._mouth.tell_position()
+        self._heartbeat = self.context.wheel.after(HEARTBEAT_SECONDS, self._beat)

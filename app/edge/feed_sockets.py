@@ -1,0 +1,139 @@
+"""WebSockets of the events door: which kind an upgrade becomes, and those that carry one address or pattern.
+
+A bare socket carries payloads and nothing else; it is live only, and closes rather than lose an event. With
+the sub-protocol `cloudevents.json` every message is an envelope, and notices have envelopes too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from app.access.grant import Grant
+from app.edge.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
+from app.edge.feed_exchange import raw_address
+from app.edge.feed_socket import FeedSocket
+from app.edge.feeds import Feed, Gate, Mouth, Voice, budget_of, find_beginning, new_event_id, publish
+from app.edge.realm import Realm
+from app.edge.session import SessionSocket
+from app.edge.websocket import Socket
+from app.errors import PeerWireError, Unsupported
+from app.namespace import Relay
+from app.wire.frames import TEXT
+from app.wire.http import Head, sub_protocols
+from app.wire.native.bare import BARE
+from app.wire.native.cloudevents import CloudEventFrames
+from app.wire.native.publication import Publication, is_utf8, parse_envelope
+from app.wire.native.query import CLOUDEVENTS_PROTOCOL, Query, Transport, choose_socket, parse_query
+from fanout.address import Pattern, parse_address, parse_pattern
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+ENVELOPE_BYTES = 16 * 1024  # what an envelope may hold besides its data
+
+
+def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
+    """The socket that an upgrade at this door becomes. Raises RelayError where it may not."""
+    check_origin(context, head)
+    raw = raw_address(head)
+    kind = choose_socket(sub_protocols(head), bool(raw))
+    query = parse_query(head.query, kind)
+    realm = context.realm(head.host)
+    token = token_of(head)
+    if kind is Transport.SESSION:
+        return SessionSocket(context, transport, head, realm, grant_for(context, realm, token, ""))
+    pattern = parse_pattern(raw) if query.mode != "publish" else None
+    if query.mode == "both" and pattern is not None and not pattern.is_concrete:
+        raise Unsupported("'mode=both' needs an address without wildcards.")
+    address = parse_address(raw, allow_system=True) if query.mode != "subscribe" else None
+    path = pattern.prefix if pattern is not None else (address or "")
+    owner = realm.find(path)
+    is_open = pattern is None and owner is not None and not owner.requires_client_authorization
+    grant = grant_for(context, realm, None if is_open else token, path)
+    if pattern is not None:
+        relay, pattern = may_subscribe(realm, grant, pattern)
+    if address is not None:
+        relay, address = may_publish(realm, grant, address)
+    return EventSocket(context, transport, head, realm, relay, grant, query, kind, pattern, address)
+
+
+class EventSocket(FeedSocket):
+    """One address or pattern on one socket: subscribing, publishing, or both."""
+
+    __slots__ = ("_address", "_feed", "_is_bare", "_pattern", "_query", "_relay")
+
+    def __init__(
+        self,
+        context: Context,
+        transport: asyncio.Transport,
+        head: Head,
+        realm: Realm,
+        relay: Relay,
+        grant: Grant,
+        query: Query,
+        kind: Transport,
+        pattern: Pattern | None,
+        address: str | None,
+    ) -> None:
+        self._is_bare = kind is Transport.SOCKET
+        limit = context.settings.limits.event_bytes
+        if not self._is_bare:
+            limit = 2 * limit + ENVELOPE_BYTES  # base64, and the envelope around it
+        super().__init__(context, transport, head, realm, relay, grant, limit)
+        self._relay = relay
+        self._query = query
+        self._pattern = pattern
+        self._address = address
+        self._feed: Feed | None = None
+
+    def begin(self, rest: bytes) -> None:
+        self.hold(rest)
+        self.answer(None if self._is_bare else CLOUDEVENTS_PROTOCOL)
+        self.start_life()
+        self.realm.touch(self._relay)
+        if self._pattern is not None:
+            self._subscribe(self._pattern)
+        self.start_reading()
+
+    def on_message(self, opcode: int, payload: bytes) -> None:
+        if self._address is None:
+            raise Unsupported("This socket only subscribes; open it with ?mode=publish or ?mode=both to publish.")
+        if self._is_bare:
+            if opcode == TEXT and not is_utf8(payload):
+                raise PeerWireError("A text message is not UTF-8.", close=1007)
+            publication = Publication(new_event_id(), payload, opcode == TEXT)
+        elif opcode == TEXT:
+            publication = parse_envelope(payload, self.context.settings.limits.event_bytes)
+        else:
+            raise PeerWireError("An envelope is a text message.", close=1003)
+        self.context.counters["events"] += 1
+        publish(self.realm, self._relay, self._address, publication, self.context.clock())
+
+    def on_heartbeat(self) -> None:
+        if self._feed is not None and self._feed.is_live:
+            self._feed.mouth.tell_position()
+
+    def on_caught_up(self) -> None:
+        if self._feed is not None:
+            self._feed.on_writable()
+
+    def on_release(self) -> None:
+        if self._feed is not None:
+            self._feed.end()
+        self.realm.touch(self._relay)
+
+    def _subscribe(self, pattern: Pattern) -> None:
+        relay, query = self._relay, self._query
+        history = self.realm.history(relay)
+        voice: Voice = BARE if self._is_bare else CloudEventFrames(history.epoch)
+        policy = "close" if self._is_bare else query.policy or relay.slow
+        budget = budget_of(self.context, relay, query.budget)
+        mouth = Mouth(self.realm, relay, self.outflow, voice, self.on_slow, policy, budget)
+        self._feed = Feed(self.context, mouth, pattern, Gate.of(self.lease.grant, relay), is_sole=True)
+        self.realm.tick.flush()
+        beginning = find_beginning(history, query.start or "now")
+        ready = voice.ready(relay.name, beginning.cursor)
+        if ready:
+            self.outflow.write(ready)
+        self._feed.begin(beginning)

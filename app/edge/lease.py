@@ -1,0 +1,74 @@
+"""What something live rests on: a grant that stands until its time, its key or its relay is gone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from app.access.grant import Grant
+from app.edge.realm import Realm
+from app.edge.wheel import Deadline
+from app.errors import ENTITY_GONE, KEY_REVOKED, TOKEN_EXPIRED, Close
+from app.namespace import Relay
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+
+class Lease:
+    """Tells its holder once, by `on_over`, that the grant or the relay is gone; `release` it when it leaves first.
+
+    `relay` None is for holders that outlive single relays.
+    """
+
+    __slots__ = ("_context", "_deadline", "_on_over", "_realm", "grant", "relay")
+
+    def __init__(
+        self, context: Context, realm: Realm, relay: Relay | None, grant: Grant, on_over: Callable[[Close], None]
+    ) -> None:
+        self._context = context
+        self._realm = realm
+        self._on_over = on_over
+        self._deadline: Deadline | None = None
+        self.relay = relay
+        self.renew(grant)
+
+    def renew(self, grant: Grant) -> None:
+        """Rest on `grant` from now."""
+        self.grant = grant
+        self.release()
+        seconds = self._context.authorizer.deadline(grant) - self._context.clock()
+        if math.isfinite(seconds):
+            self._deadline = self._context.wheel.after(max(seconds, 0.0), self._on_deadline)
+
+    def review(self) -> None:
+        """Something provisioned changed: see whether all still stands."""
+        close = self._over()
+        if close is not None:
+            self.release()
+            self._on_over(close)
+
+    def release(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _over(self) -> Close | None:
+        relay, grant = self.relay, self.grant
+        if relay is not None and self._realm.namespace.relays.get(relay.key) is not relay:
+            return ENTITY_GONE
+        if grant.is_anonymous:
+            return KEY_REVOKED if relay is not None and relay.requires_client_authorization else None
+        if self._context.is_live(grant):
+            return None
+        is_expired = self._context.clock() > self._context.authorizer.deadline(grant)
+        return TOKEN_EXPIRED if is_expired else KEY_REVOKED
+
+    def _on_deadline(self) -> None:
+        close = self._over()
+        if close is None:
+            self.renew(self.grant)  # the wall clock moved
+        else:
+            self.release()
+            self._on_over(close)

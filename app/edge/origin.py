@@ -1,0 +1,56 @@
+"""How a peer reached us and who it is: what the connection says, and what a trusted proxy (only such a one) adds."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import TYPE_CHECKING
+
+from app.wire.http import Head
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+NOBODY = ("0.0.0.0", 0)
+
+
+def base_url(context: Context, transport: asyncio.Transport, head: Head) -> str:
+    """`ws://host` or `wss://host` by which a listener reached us, and so can reach us again; or the advertised URL."""
+    if context.settings.advertise:
+        return context.settings.advertise.replace("http", "ws", 1).rstrip("/")
+    is_tls = transport.get_extra_info("sslcontext") is not None
+    host = head.host
+    if _is_trusted(context, transport):
+        is_tls = is_tls or (_last(head, "x-forwarded-proto") or "").lower() in ("https", "wss")
+        host = _last(head, "x-forwarded-host") or host
+    return f"{'wss' if is_tls else 'ws'}://{host}"
+
+
+def remote_endpoint(context: Context, transport: asyncio.Transport, head: Head) -> tuple[str, int]:
+    """Address and port of the peer; behind a trusted proxy the address it vouches for, with port 0."""
+    peer = transport.get_extra_info("peername")
+    if _is_trusted(context, transport):
+        address = _last(head, "x-forwarded-for")
+        if address is not None and _is_address(address):
+            return address, 0
+    return (peer[0], peer[1]) if isinstance(peer, tuple) else NOBODY
+
+
+def _is_trusted(context: Context, transport: asyncio.Transport) -> bool:
+    trusted = context.settings.trusted_proxies
+    peer = transport.get_extra_info("peername") if trusted else None
+    return isinstance(peer, tuple) and peer[0] in trusted
+
+
+def _last(head: Head, name: str) -> str | None:
+    """The last value of a list header: the one that our own proxy wrote."""
+    values = head.get_all(name)
+    return values[-1].rpartition(",")[2].strip() or None if values else None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

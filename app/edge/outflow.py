@@ -1,0 +1,74 @@
+"""What one connection still owes its peer, in bytes, plain or under TLS; and how sockets are tuned.
+
+Under TLS a transport reports nothing of the ciphertext it has handed down, so writes are cut small and
+counted since the last time the transport said that it had drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+HIGH_BYTES = 64 * 1024
+LOW_BYTES = 16 * 1024
+TLS_SLICE_BYTES = 64 * 1024
+
+
+class Outflow:
+    """The writing half of a transport. Its protocol passes `pause_writing` and `resume_writing` on."""
+
+    __slots__ = ("_is_tls", "_since_resumed", "is_paused", "transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        self._since_resumed = 0
+        self.is_paused = False
+        transport.set_write_buffer_limits(high=HIGH_BYTES, low=LOW_BYTES)
+
+    def write(self, data: bytes) -> None:
+        """Queue `data`; one system call if the peer keeps up."""
+        if not self._is_tls:
+            self.transport.write(data)
+            return
+        self._since_resumed += len(data)
+        if len(data) <= TLS_SLICE_BYTES:
+            self.transport.write(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(view), TLS_SLICE_BYTES):
+            self.transport.write(view[start : start + TLS_SLICE_BYTES])
+
+    def backlog(self) -> int:
+        """Bytes owed; under TLS an upper bound while the transport is paused."""
+        if not self._is_tls:
+            return self.transport.get_write_buffer_size()
+        if self.is_paused:
+            return self._since_resumed
+        self._since_resumed = 0
+        return self.transport.get_write_buffer_size()
+
+    def pause(self) -> None:
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused = False
+        self._since_resumed = 0
+
+
+def tune_socket(transport: asyncio.Transport, *, user_timeout_seconds: int = 0) -> None:
+    """TCP keep-alive, so that a paused reader notices a vanished peer.
+
+    A user timeout cuts a peer that acknowledges nothing for so long; 0 leaves it to the kernel, as a
+    spliced socket must, whose reader may rightly pause for hours.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_seconds * 1000)

@@ -1,0 +1,112 @@
+"""A namespace at work: its router, its roster of listeners, its histories, its dynamic relays."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from app.access.grant import Grant
+from app.errors import EndpointNotFound
+from app.namespace import Change, Namespace, Relay, Right
+from fanout.history import History
+from fanout.roster import Roster
+from fanout.router import Router
+from fanout.tick import Tick
+
+if TYPE_CHECKING:
+    from app.edge.control import ControlChannel
+
+LINGER_SECONDS = 300.0
+NO_ENDPOINT = "Endpoint does not exist."
+
+
+class DynamicRelays(Protocol):
+    """Where relays come into being by use; the registry."""
+
+    def ensure_dynamic(self, namespace: Namespace, name: str) -> Relay:
+        """The relay of that one segment. Raises BadRequest, QuotaExceeded."""
+        ...
+
+    def drop_dynamic(self, namespace: Namespace, relay: Relay) -> None:
+        """Forget one that nobody uses any more."""
+        ...
+
+
+class Realm:
+    """Everything live in one namespace. Relays may come and go; what hung on them is ended by the edge's review.
+
+    `dynamic` is None where relays exist only by provisioning. `clock` is unix seconds.
+    """
+
+    def __init__(
+        self, namespace: Namespace, tick: Tick, clock: Callable[[], float], dynamic: DynamicRelays | None
+    ) -> None:
+        self.namespace = namespace
+        self.tick = tick
+        self.router = Router(tick)
+        self.roster: Roster[ControlChannel] = Roster(random.randrange)
+        self._clock = clock
+        self._dynamic = dynamic
+        self._histories: dict[str, tuple[Relay, History]] = {}
+        self._used_at: dict[Relay, float] = {}
+        namespace.on_change.append(self._on_change)
+
+    def find(self, path: str) -> Relay | None:
+        """The relay that owns a decoded path."""
+        return self.namespace.find(path)
+
+    def find_or_open(self, path: str, grant: Grant, right: Right) -> Relay:
+        """The relay that owns `path`, a dynamic one where that is allowed.
+
+        Raises EndpointNotFound, AccessError: the grant is asked before a dynamic relay comes into being.
+        """
+        relay = self.namespace.find(path)
+        if relay is not None:
+            return relay
+        if self._dynamic is None:
+            raise EndpointNotFound(NO_ENDPOINT)
+        name = path.partition("/")[0]
+        grant.require(right, Relay(name), path)
+        relay = self._dynamic.ensure_dynamic(self.namespace, name)
+        self.touch(relay)
+        return relay
+
+    def history(self, relay: Relay) -> History:
+        """The relay's history in memory, begun on first use."""
+        entry = self._histories.get(relay.key)
+        if entry is None or entry[0] is not relay:
+            limits = relay.history
+            events = limits.events if limits.keep == "memory" else 0
+            entry = relay, History(secrets.token_hex(4), events, limits.seconds, limits.bytes)
+            self._histories[relay.key] = entry
+        return entry[1]
+
+    def touch(self, relay: Relay) -> None:
+        """Note that a dynamic relay is in use, so that it lingers from now."""
+        if relay.is_dynamic:
+            self._used_at[relay] = self._clock()
+
+    def sweep(self) -> None:
+        """Remove dynamic relays that nobody has used for five minutes; they keep their history until then."""
+        now = self._clock()
+        if self._dynamic is None:
+            return
+        for relay, used_at in list(self._used_at.items()):
+            if self.roster.count(relay.key) or self.router.subscriptions(relay.key):
+                self._used_at[relay] = now
+            elif now - used_at > LINGER_SECONDS:
+                del self._used_at[relay]
+                self._dynamic.drop_dynamic(self.namespace, relay)
+
+    def _on_change(self, change: Change) -> None:
+        if change.relay is None:
+            return
+        if change.kind == "relay-removed":
+            self._histories.pop(change.relay.key, None)
+            self._used_at.pop(change.relay, None)
+        elif change.kind == "relay-changed" and change.relay.key in self._histories:
+            limits = change.relay.history
+            events = limits.events if limits.keep == "memory" else 0
+            self.history(change.relay).limit(events, limits.seconds, limits.bytes, self._clock())

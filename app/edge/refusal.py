@@ -1,0 +1,78 @@
+"""How an error looks to a peer: one sentence with a tracking id, in XML at Azure's doors and JSON at ours."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import orjson
+
+from app.errors import Rejected, RelayError, UpgradeRequired
+from app.telemetry import new_tracking_id, printable, sentence
+from app.wire.azure.exchange import reason_phrase
+from app.wire.azure.refusal import XML_CONTENT_TYPE, xml_body
+from app.wire.http import Head, Headers, encode_head
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+_log = logging.getLogger("fanway.edge")
+
+
+class Door(Enum):
+    """Whose manners an error follows."""
+
+    AZURE = "azure"
+    OURS = "ours"
+
+
+def refusal(
+    context: Context, head: Head | None, error: RelayError, door: Door, tracking_id: str | None = None
+) -> tuple[int, str, Headers, bytes]:
+    """Status, reason phrase, headers and body for `error`, counted and logged without any secret."""
+    tracking_id = tracking_id or new_tracking_id(None, context.node)
+    context.counters["refusals"] += 1
+    path = printable(head.path, 512) if head else ""
+    _log.info("refused %s: %s %s (%s)", path, error.status, printable(error.message), tracking_id)
+    text = explain(head, error, tracking_id)
+    headers: Headers = [("TrackingId", tracking_id)]
+    if error.retry_after is not None:
+        headers.append(("Retry-After", str(error.retry_after)))
+    if isinstance(error, UpgradeRequired):
+        headers += [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")]
+    if error.status == 401 and door is Door.OURS:
+        headers.append(("WWW-Authenticate", "SharedAccessSignature"))
+    if door is Door.AZURE:
+        body = xml_body(error.status, text)
+        headers.append(("Content-Type", XML_CONTENT_TYPE))
+    else:
+        detail = {"status": error.status, "code": error.code, "message": error.message, "tracking_id": tracking_id}
+        body = orjson.dumps({"error": detail})
+        headers.append(("Content-Type", "application/json"))
+    return error.status, text, headers, body
+
+
+def explain(head: Head | None, error: RelayError, tracking_id: str) -> str:
+    """The sentence for reason phrases and close reasons: message, tracking id, where, when."""
+    path = (head.path if head else "").removeprefix("/$hc")
+    return sentence(error.message, tracking_id, f"sb://{head.host if head else ''}{path}")
+
+
+def refused_handshake(
+    context: Context,
+    head: Head | None,
+    error: RelayError,
+    door: Door,
+    tracking_id: str | None = None,
+    extra: Headers | None = None,
+) -> bytes:
+    """The bytes that answer a WebSocket upgrade which is not to be; the connection closes after them.
+
+    A listener's own rejection goes out verbatim, its words as the reason phrase.
+    """
+    status, reason, headers, body = refusal(context, head, error, door, tracking_id)
+    if isinstance(error, Rejected):
+        reason = reason_phrase(error.status, error.message)
+    headers += [*(extra or []), ("Content-Length", str(len(body))), ("Connection", "close")]
+    return encode_head(status, reason, headers) + body

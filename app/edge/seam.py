@@ -1,0 +1,369 @@
+"""The one seam: uvicorn's HTTP protocol class, with the data plane taken out before ASGI.
+
+Theory. uvicorn gives each new connection one `Seam`. It checks every head itself (the parser is lenient),
+keeps the connection's exchanges in one queue, and hands them over: relayed requests and feeds to our own
+exchanges, the rest to FastAPI through uvicorn's request cycle. A WebSocket upgrade ends the seam: the raw
+head, the bytes after it and the transport go to a socket protocol of `app.edge.websocket`.
+
+Everything of uvicorn that this file relies on is here and in `server.py`; uvicorn is pinned for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.edge import doors
+from app.edge.exchange import Exchange, Refused
+from app.edge.outflow import Outflow, tune_socket
+from app.edge.refusal import refused_handshake
+from app.edge.wheel import Deadline
+from app.errors import BadRequest, HeadTooLarge, NotImplementedVerb, Overloaded, RelayError, TooSlow, as_relay_error
+from app.wire.http import Head, check_head, check_trailer, check_upgrade
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+QUEUE_LIMIT = 16
+USER_TIMEOUT_SECONDS = 120
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 1 << 20
+
+
+class Seam(HttpToolsProtocol):
+    """One HTTP connection. `context` is set on a subclass made by `bind`."""
+
+    context: ClassVar[Context]
+    outflow: Outflow
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._queue: deque[Exchange] = deque()
+        self._incoming: Exchange | None = None
+        self._head_bytes = 0  # of an unfinished head, or in a body of what is no body: trailers, chunk extensions
+        self._tail = b""  # the last bytes of an unfinished head, to find its end across reads
+        self._is_in_head = True
+        self._is_discarding = False
+        self._discarded = 0
+        self._has_eof = False
+        self._raw_headers: list[tuple[bytes, bytes]] = []
+        self._upgrade: Head | None = None
+        self._deadline: Deadline | None = None
+
+    # --- the transport's calls ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.context.connections += 1
+        self.outflow = Outflow(transport)
+        tune_socket(transport, user_timeout_seconds=USER_TIMEOUT_SECONDS)
+        if self.context.is_full():
+            self._refuse_head(Overloaded("The gateway holds as many connections as it can.", retry_after=5))
+            return
+        self._await_head(self.context.settings.limits.head_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_discarding:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self.flow.pause_reading()  # the close that is under way has its deadline
+            return
+        try:
+            if self._is_in_head:
+                self._count_head(data)
+            else:
+                self._count_trailers(data)
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._hand_over(data[upgrade.args[0] :])
+        except RelayError as error:
+            self._refuse_head(error)
+        except httptools.HttpParserInvalidMethodError:
+            self._refuse_head(NotImplementedVerb("The method is not one that this gateway can relay."))
+        except httptools.HttpParserError as error:
+            cause = error.__context__  # what one of the callbacks below raised
+            if isinstance(cause, Exception):
+                self._refuse_head(self._shown(cause))
+            else:
+                self._refuse_head(BadRequest("This is not a well-formed HTTP/1.1 request."))
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        self._has_eof = True
+        cut_short, self._incoming = self._incoming, None
+        if cut_short is not None and not cut_short.is_over:  # it will never be whole
+            self._queue.remove(cut_short)
+            self._lose(cut_short)
+        return self.is_busy and self.scheme == "http"  # the writing half stays while an answer is owed; TLS has no half
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        self.context.connections -= 1
+        self._cancel_deadline()
+        queue, self._queue = self._queue, deque()
+        for exchange in queue:
+            self._lose(exchange)
+        if self.flow is not None:
+            self.flow.resume_writing()
+        self.parser = None  # type: ignore[assignment]
+
+    def pause_writing(self) -> None:
+        self.outflow.pause()
+        self.flow.pause_writing()
+        if self._queue and self._queue[0].is_started:
+            self._queue[0].on_writable(False)
+
+    def resume_writing(self) -> None:
+        self.outflow.resume()
+        self.flow.resume_writing()
+        if self._queue and self._queue[0].is_started:
+            self._queue[0].on_writable(True)
+
+    def shutdown(self) -> None:
+        """The gateway drains: close when idle, else after the current exchange."""
+        if not self._queue:
+            self.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered that will come to an end by itself."""
+        return any(not exchange.is_endless for exchange in self._queue)
+
+    # --- the parser's calls ---
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self._raw_headers = []
+        self._is_in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:
+            self._raw_headers.append((name, value))
+        else:
+            check_trailer(name)  # and dropped, as a relay may
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._head_bytes, self._tail = 0, b""
+        if self._is_discarding:  # it was pipelined behind a request after which the connection closes
+            return
+        self._cancel_deadline()
+        self._check_size()
+        head = check_head(self.parser.get_method(), self.url, self.parser.get_http_version(), self._raw_headers)
+        if self.parser.should_upgrade():
+            self._check_upgrade(head)
+            self._upgrade = head
+            return
+        exchange = doors.exchange_for(self, head)
+        self._incoming = exchange
+        self._queue.append(exchange)
+        if len(self._queue) == 1:
+            self._start(exchange)
+        elif head.has_body or len(self._queue) >= QUEUE_LIMIT:
+            self.flow.pause_reading()
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self._incoming
+        self._head_bytes = 0
+        if exchange is None or exchange.is_over:
+            return
+        if exchange.is_started:
+            self._guard(exchange, lambda: exchange.on_body(body))
+        else:
+            exchange.early.append(body)
+            self.flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        exchange, self._incoming = self._incoming, None
+        self._is_in_head, self._head_bytes = True, 0
+        if exchange is None:
+            return
+        exchange.is_body_complete = True
+        if exchange.is_started and not exchange.is_over and exchange.head.has_body:
+            self._guard(exchange, exchange.on_end)
+
+    # --- the exchanges' calls ---
+
+    def exchange_done(self, exchange: Exchange) -> None:
+        """The first exchange has answered: start the next, wait for one, or close."""
+        if not self._queue or self._queue[0] is not exchange:
+            return
+        self._queue.popleft()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing() or not exchange.head.is_keep_alive or (self._has_eof and not self._queue):
+            self._queue.clear()
+            self.close(lingers=not exchange.is_body_complete)
+        elif self._queue:
+            self.loop.call_soon(self._start_next)
+        elif self.context.is_draining:
+            self.close()
+        else:
+            self.flow.resume_reading()
+            limits, deadlines = self.context.settings.limits, self.context.settings.deadlines
+            self._await_head(limits.head_seconds if self._head_bytes else deadlines.keep_alive_seconds)
+
+    def will_drain(self, exchange: Exchange) -> bool:
+        """Whether the rest of a refused body is small enough to read past, keeping the connection."""
+        length = exchange.head.content_length
+        return length is not None and length <= HIGH_WATER_LIMIT and not exchange.head.expects_continue
+
+    def date(self) -> str:
+        """The `Date` of an answer that has none, at most a second old."""
+        for name, value in self.server_state.default_headers:
+            if name == b"date":
+                return value.decode()
+        return formatdate(usegmt=True)
+
+    def close(self, *, lingers: bool = False) -> None:
+        """Close once all is written, within the deadline; `lingers` reads past a body nobody wants first,
+        because closing with unread bytes would reset the connection and destroy the answer."""
+        self._cancel_deadline()
+        self._is_discarding = True
+        self._deadline = self.context.wheel.after(self.context.settings.deadlines.close_seconds, self.transport.abort)
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if lingers:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.context.wheel.after(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+
+    # --- inside ---
+
+    def _start_next(self) -> None:
+        if self._queue and not self._queue[0].is_started:
+            self.flow.resume_reading()
+            self._start(self._queue[0])
+
+    def _start(self, exchange: Exchange) -> None:
+        exchange.is_started = True
+        self._guard(exchange, lambda: self._begin(exchange))
+
+    def _begin(self, exchange: Exchange) -> None:
+        exchange.start()
+        early, exchange.early = exchange.early, []
+        for data in early:
+            if not exchange.is_over:
+                exchange.on_body(data)
+        if exchange.is_body_complete and exchange.head.has_body and not exchange.is_over:
+            exchange.on_end()
+
+    def _guard(self, exchange: Exchange, call: Callable[[], None]) -> None:
+        """Let an exchange act; what it raises is its answer."""
+        try:
+            call()
+        except Exception as error:
+            exchange.refuse(self._shown(error))
+
+    def _shown(self, error: Exception) -> RelayError:
+        shown = as_relay_error(error)
+        if shown is not error and shown.status == 500:
+            self.context.report(error)
+        return shown
+
+    def _lose(self, exchange: Exchange) -> None:
+        if exchange.is_started and not exchange.is_over:
+            exchange.is_over = True
+            exchange.on_lost()
+
+    def _refuse_head(self, error: RelayError) -> None:
+        """Bytes that cannot be served: answered in their turn, and the connection ends with it.
+
+        Where they are part of a body, the request they belong to is refused.
+        """
+        if self._is_discarding:
+            return
+        self._cancel_deadline()
+        self._is_discarding = True  # whatever follows is read past, not interpreted
+        broken, self._incoming = self._incoming, None
+        if broken is not None and broken.is_over:
+            self.close(lingers=True)
+        elif broken is not None and broken.is_started:
+            broken.head.is_keep_alive = False
+            broken.refuse(error)
+        else:
+            if broken is not None:
+                self._queue.remove(broken)
+            head = Head("GET", self.url.decode("latin-1") if hasattr(self, "url") else "", "1.1", [])
+            refused = Refused(self, head, error, doors.door_of(head))
+            refused.is_body_complete = False
+            self._queue.append(refused)
+            if len(self._queue) == 1:
+                self._start(refused)
+
+    def _count_head(self, data: bytes) -> None:
+        limit = self.context.settings.limits.head_bytes
+        joined = self._tail + data
+        end = joined.find(b"\r\n\r\n")
+        size = self._head_bytes + (end + 4 - len(self._tail) if end >= 0 else len(data))
+        if size > limit:
+            raise HeadTooLarge(f"A request's head may hold at most {limit} bytes.")
+        if not self._head_bytes and self._deadline is not None:
+            self._await_head(self.context.settings.limits.head_seconds)
+        self._head_bytes += len(data)
+        self._tail = joined[-3:]
+
+    def _count_trailers(self, data: bytes) -> None:
+        limit = self.context.settings.limits.head_bytes
+        if self._head_bytes > limit:
+            raise HeadTooLarge(f"A request's trailers may hold at most {limit} bytes.")
+        self._head_bytes += len(data)
+
+    def _check_size(self) -> None:
+        """The same limit for heads that were pipelined behind another in one read."""
+        limit = self.context.settings.limits.head_bytes
+        if sum(len(name) + len(value) for name, value in self._raw_headers) + len(self.url) > limit:
+            raise HeadTooLarge(f"A request's head may hold at most {limit} bytes.")
+        if len(self.url) > self.context.settings.limits.url_bytes:
+            raise BadRequest("The request target is too long.", status=414)
+
+    def _check_upgrade(self, head: Head) -> None:
+        check_upgrade(head)
+        if self._queue:
+            raise BadRequest("An upgrade may not follow a request that is not answered yet.")
+
+    def _hand_over(self, rest: bytes) -> None:
+        """The connection becomes a WebSocket, or stays what it was and closes with a refusal."""
+        head, self._upgrade = self._upgrade, None
+        if head is None:
+            self._refuse_head(BadRequest("This upgrade is not offered."))
+            return
+        try:
+            protocol = doors.socket_for(self.context, self.transport, head)
+        except Exception as error:
+            self.outflow.write(refused_handshake(self.context, head, self._shown(error), doors.door_of(head)))
+            self.close(lingers=True)
+            return
+        self._cancel_deadline()
+        self.connections.discard(self)
+        self.transport.set_protocol(protocol)
+        self.parser = self.flow = self.cycle = self.scope = None  # type: ignore[assignment]
+        protocol.begin(rest)
+
+    def _await_head(self, seconds: float) -> None:
+        self._cancel_deadline()
+        self._deadline = self.context.wheel.after(seconds, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        if self._head_bytes:
+            self._refuse_head(TooSlow("The request's head did not arrive in time."))
+        else:
+            self.close()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def bind(context: Context) -> type[Seam]:
+    """The protocol class to give to uvicorn as `http=`."""
+    return type("BoundSeam", (Seam,), {"context": context})

@@ -1,0 +1,106 @@
+"""uvicorn's server with our sockets, our drain and a clean exit.
+
+uvicorn closes its listening sockets first on SIGTERM, so a rendezvous under way could not be accepted any
+more, and raises the signal again afterwards. Here: refuse new work, let what is under way finish, tell the
+clients, then close; the process exits 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Generator
+from typing import NamedTuple
+
+import uvicorn
+
+from app.edge.context import Context
+from app.edge.seam import Seam
+from app.errors import DRAINING
+
+BACKLOG = 4096
+DRAIN_POLL_SECONDS = 0.05
+
+
+class Listen(NamedTuple):
+    """A bound socket, and the TLS context to serve on it, if any."""
+
+    socket: socket.socket
+    tls: ssl.SSLContext | None
+
+
+class EdgeServer(uvicorn.Server):
+    """Serves `listens` until told to exit. `handles_signals` False leaves signals to the embedding program."""
+
+    def __init__(
+        self, config: uvicorn.Config, context: Context, listens: list[Listen], *, handles_signals: bool = True
+    ) -> None:
+        super().__init__(config)
+        self._context = context
+        self._listens = listens
+        self._handles_signals = handles_signals
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        self.servers = []
+        for listen in self._listens:
+            server = await loop.create_server(self._connect, sock=listen.socket, ssl=listen.tls, backlog=BACKLOG)
+            self.servers.append(server)
+        self.started = True
+        await self.on_tick(0)  # the Date header is there before the first answer
+        self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._drain()
+        await super().shutdown(sockets)
+
+    def exit(self) -> None:
+        """Ask for the drain and the end, as SIGTERM does."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        if not self._handles_signals or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _connect(self) -> asyncio.Protocol:
+        protocol_class = self.config.http_protocol_class
+        assert issubclass(protocol_class, Seam)
+        return protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    async def _drain(self) -> None:
+        """Refuse new work, wait for rendezvous and requests under way, then say goodbye to all that is live."""
+        context, deadlines = self._context, self._context.settings.deadlines
+        context.is_draining = True
+        await self._until(lambda: not self._is_busy(), deadlines.drain_seconds)
+        for live in list(context.lives):
+            live.end(DRAINING)
+        await self._until(lambda: not context.lives, deadlines.close_seconds)
+        for live in list(context.lives):
+            live.abort()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Seam):
+                connection.close()
+
+    async def _until(self, is_done: Callable[[], bool], seconds: float) -> None:
+        deadline = self._context.loop.time() + seconds
+        while not (self.force_exit or is_done() or self._context.loop.time() > deadline):  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+    def _is_busy(self) -> bool:
+        connections = self.server_state.connections
+        return bool(self._context.rendezvous) or any(isinstance(c, Seam) and c.is_busy for c in connections)

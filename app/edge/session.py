@@ -1,0 +1,261 @@
+"""Sessions: many subscriptions and publishes on one WebSocket, by the protocol `fanway.v1`.
+
+All live subscriptions of a session to one relay share a mouth, so that overlapping ones bring one copy; a
+subscription that begins in the past is told its history apart, marked with its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from app.access.grant import Grant
+from app.edge.callers import may_publish, may_subscribe
+from app.edge.feed_socket import FeedSocket
+from app.edge.feeds import HEARTBEAT_SECONDS, Feed, Gate, Mouth, budget_of, find_beginning, new_event_id, publish
+from app.edge.realm import Realm
+from app.errors import BadRequest, ClaimMissing, Close, EndpointNotFound, QuotaExceeded, RelayError, as_relay_error
+from app.namespace import Relay, Right
+from app.telemetry import new_tracking_id
+from app.wire.http import Head
+from app.wire.native.query import SESSION_PROTOCOL, Policy
+from app.wire.native.receipt import PublishReceipt
+from app.wire.native.session import (
+    MAX_HEADER_BYTES,
+    Ping,
+    Pub,
+    Renew,
+    SessionError,
+    SessionFrames,
+    Sub,
+    Unsub,
+    encode_err,
+    encode_hi,
+    encode_pong,
+    encode_published,
+    encode_renewed,
+    encode_replayed,
+    encode_session_bye,
+    encode_session_gap,
+    encode_subscribed,
+    encode_unsubscribed,
+    parse_message,
+)
+from fanout.address import Pattern
+from fanout.errors import FanoutError
+from fanout.event import Event
+from fanout.history import Gap
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+MAX_SUBSCRIPTIONS = 1024
+PLACES = 1024  # addresses whose permission to publish is remembered
+
+
+class SessionSocket(FeedSocket):
+    """One session. What is refused is answered with `err`; only broken messages and lost grants end it."""
+
+    __slots__ = ("_feeds", "_mouths", "_places")
+
+    def __init__(self, context: Context, transport: asyncio.Transport, head: Head, realm: Realm, grant: Grant) -> None:
+        limit = MAX_HEADER_BYTES + 1 + context.settings.limits.event_bytes
+        super().__init__(context, transport, head, realm, None, grant, limit)
+        self._feeds: dict[int, SessionFeed] = {}
+        self._mouths: dict[Relay, Mouth] = {}
+        self._places: dict[str, tuple[Relay, str]] = {}
+
+    def begin(self, rest: bytes) -> None:
+        self.hold(rest)
+        self.answer(SESSION_PROTOCOL)
+        self.start_life()
+        expires_at = self.lease.grant.expires_at
+        hi = encode_hi(
+            secrets.token_hex(8),
+            self.realm.namespace.name,
+            max_event_bytes=self.context.settings.limits.event_bytes,
+            max_subs=MAX_SUBSCRIPTIONS,
+            heartbeat_seconds=int(HEARTBEAT_SECONDS),
+            expires_at=expires_at if math.isfinite(expires_at) else None,
+        )
+        self.outflow.write(hi)
+        self.start_reading()
+
+    # --- what the client says ---
+
+    def on_message(self, opcode: int, payload: bytes) -> None:
+        try:
+            limit = self.context.settings.limits.event_bytes
+            message = parse_message(opcode, payload, new_event_id, limit)
+        except SessionError as error:
+            self._refuse(error.error, r=error.r)
+            return
+        try:
+            match message:
+                case Pub():
+                    self._publish(message)
+                case Sub():
+                    self._subscribe(message)
+                case Unsub():
+                    self._unsubscribe(message)
+                case Renew():
+                    self._renew(message)
+                case Ping():
+                    self.outflow.write(encode_pong(message.r))
+        except (RelayError, FanoutError) as error:
+            self._refuse(as_relay_error(error), r=message.r)
+
+    def _publish(self, message: Pub) -> None:
+        place = self._places.get(message.address)
+        if place is None:
+            place = may_publish(self.realm, self.lease.grant, message.address)
+            if len(self._places) >= PLACES:
+                self._places.clear()
+            self._places[message.address] = place
+        relay, address = place
+        r = message.r
+
+        def answer(receipt: PublishReceipt) -> None:
+            if r is not None and not (self.is_ending or self.is_lost):
+                self.outflow.write(encode_published(r, receipt))
+
+        self.context.counters["events"] += 1
+        on_receipt = None if r is None else answer
+        publish(self.realm, relay, address, message.publication, self.context.clock(), on_receipt)
+
+    def _subscribe(self, message: Sub) -> None:
+        if message.sub in self._feeds:
+            raise BadRequest(f"The subscription {message.sub} exists already.")
+        if len(self._feeds) >= MAX_SUBSCRIPTIONS:
+            raise QuotaExceeded(f"A session holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
+        relay, pattern = may_subscribe(self.realm, self.lease.grant, message.pattern)
+        self.realm.touch(relay)
+        self.realm.tick.flush()
+        if self.is_ending:  # found too slow in that flush
+            return
+        mouth = self._mouth(relay)
+        policy = message.policy or relay.slow
+        budget = budget_of(self.context, relay, message.budget)
+        feed = SessionFeed(self.context, mouth, pattern, self._gate(relay), message.sub, policy, budget)
+        self._feeds[message.sub] = feed
+        self._tune(mouth)
+        beginning = find_beginning(mouth.history, message.start)
+        self.outflow.write(encode_subscribed(message.r, message.sub, relay.name, beginning.cursor))
+        feed.begin(beginning)
+
+    def _unsubscribe(self, message: Unsub) -> None:
+        if message.sub not in self._feeds:
+            raise EndpointNotFound(f"There is no subscription {message.sub}.")
+        self.realm.tick.flush()
+        if not self.is_ending:
+            self._drop(message.sub)
+            self.outflow.write(encode_unsubscribed(message.r, message.sub))
+
+    def _renew(self, message: Renew) -> None:
+        grant = self.context.authorizer.authorize(message.token, self.realm.namespace, None)
+        self.lease.renew(grant)
+        self._places.clear()
+        self.outflow.write(encode_renewed(message.r, grant.expires_at))
+        for sub, feed in list(self._feeds.items()):
+            if grant.covers(Right.LISTEN, feed.mouth.relay, feed.pattern):
+                feed.regate(self._gate(feed.mouth.relay))
+            else:
+                self._drop(sub)
+                self._refuse(ClaimMissing("The renewed token does not cover this subscription."), sub=sub)
+
+    # --- life and end ---
+
+    def review(self) -> None:
+        """Something provisioned changed: the session ends with its grant, a subscription with its relay."""
+        self._places.clear()
+        self.lease.review()
+        relays = self.realm.namespace.relays
+        for sub, feed in list(self._feeds.items()):
+            if relays.get(feed.mouth.relay.key) is not feed.mouth.relay:
+                self._drop(sub)
+                self._refuse(EndpointNotFound("The relay of this subscription was deleted."), sub=sub)
+
+    def end(self, close: Close) -> None:
+        if self.is_open and not self.is_ending and not self.is_lost:
+            self.outflow.write(encode_session_bye(close))
+        super().end(close)
+
+    def on_release(self) -> None:
+        for sub in list(self._feeds):
+            self._drop(sub)
+
+    def on_heartbeat(self) -> None:
+        """The position in each relay, but not while a subscription there is still behind it."""
+        behind = {feed.mouth for feed in self._feeds.values() if not feed.is_live}
+        for mouth in list(self._mouths.values()):
+            if mouth not in behind:
+                mouth.tell_position()
+
+    def on_caught_up(self) -> None:
+        for feed in list(self._feeds.values()):
+            feed.on_writable()
+
+    # --- inside ---
+
+    def _gate(self, relay: Relay) -> Gate:
+        return Gate.of(self.lease.grant, relay)
+
+    def _mouth(self, relay: Relay) -> Mouth:
+        mouth = self._mouths.get(relay)
+        if mouth is None:
+            voice = SessionFrames(self.realm.history(relay).epoch)
+            mouth = Mouth(self.realm, relay, self.outflow, voice, self.on_slow, "close", relay.budget)
+            self._mouths[relay] = mouth
+        return mouth
+
+    def _tune(self, mouth: Mouth) -> None:
+        """A mouth follows the strictest of its subscriptions."""
+        feeds = [feed for feed in self._feeds.values() if feed.mouth is mouth]
+        if not feeds:
+            del self._mouths[mouth.relay]
+            return
+        policy: Policy = "drop" if all(feed.policy == "drop" for feed in feeds) else "close"
+        mouth.limit(policy, min(feed.budget for feed in feeds))
+
+    def _drop(self, sub: int) -> None:
+        feed = self._feeds.pop(sub)
+        feed.end()
+        self.realm.touch(feed.mouth.relay)
+        self._tune(feed.mouth)
+
+    def _refuse(self, error: RelayError, *, r: int | None = None, sub: int | None = None) -> None:
+        self.context.counters["refusals"] += 1
+        if not (self.is_ending or self.is_lost):
+            self.outflow.write(encode_err(error, new_tracking_id(None, self.context.node), r, sub))
+
+
+class SessionFeed(Feed):
+    """A subscription of a session; its history goes to it alone."""
+
+    __slots__ = ("_sub", "budget", "policy")
+
+    def __init__(
+        self,
+        context: Context,
+        mouth: Mouth,
+        pattern: Pattern,
+        gate: Gate,
+        sub: int,
+        policy: Policy,
+        budget: int,
+    ) -> None:
+        super().__init__(context, mouth, pattern, gate, is_sole=False)
+        self._sub = sub
+        self.policy: Policy = policy
+        self.budget = budget
+
+    def send(self, events: Iterable[Event]) -> None:
+        epoch = self.mouth.history.epoch
+        self.mouth.outflow.write(b"".join([encode_replayed(event, epoch, self._sub) for event in events]))
+
+    def send_gap(self, gap: Gap) -> None:
+        relay = self.mouth.relay.name
+        self.mouth.outflow.write(encode_session_gap(relay, gap.from_, gap.to, gap.why, self._sub))

@@ -1,0 +1,204 @@
+"""The door `/$hc/`: listen, connect, accept, request (protocol guide, "Interaction model")."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from app.access.grant import Grant
+from app.edge.admission import admit
+from app.edge.control import ControlChannel
+from app.edge.origin import remote_endpoint
+from app.edge.realm import Realm
+from app.edge.requests import RelayedRequest, RequestSocket
+from app.edge.splice import SplicedSocket, join
+from app.edge.websocket import Socket
+from app.edge.wheel import Deadline
+from app.errors import (
+    DRAINING,
+    ENTITY_GONE,
+    AcceptTimeout,
+    BadAnswer,
+    Close,
+    EndpointNotFound,
+    GatewayDraining,
+    Gone,
+    NoListener,
+    Rejected,
+    RelayError,
+    RendezvousExpired,
+    Unauthorized,
+)
+from app.namespace import Relay, Right
+from app.telemetry import new_tracking_id
+from app.wire.azure.commands import encode_accept
+from app.wire.azure.handshake import (
+    Action,
+    Handshake,
+    accept_address,
+    agreed_subprotocol,
+    connect_headers,
+    parse_handshake,
+    token_from,
+)
+from app.wire.azure.refusal import SENTENCES
+from app.wire.http import Head
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+SECRET_BYTES = 24
+
+
+def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
+    """The socket that an upgrade at `/$hc/` becomes. Raises RelayError where it may not."""
+    handshake = parse_handshake(head.path, head.query)
+    if context.is_draining and handshake.action in (Action.LISTEN, Action.CONNECT):
+        raise GatewayDraining("The gateway is restarting.", retry_after=1)
+    if handshake.action is Action.LISTEN:
+        return _listen(context, transport, head, handshake)
+    if handshake.action is Action.CONNECT:
+        return _connect(context, transport, head, handshake)
+    appointment = context.rendezvous.get(handshake.secret or "")
+    if handshake.action is Action.ACCEPT and isinstance(appointment, WaitingSender):
+        return _accept(context, transport, head, handshake, appointment)
+    if handshake.action is Action.REQUEST and isinstance(appointment, RelayedRequest):
+        return RequestSocket(context, transport, head, appointment)
+    raise RendezvousExpired("The rendezvous is unknown, was used already, or has expired.")
+
+
+def _listen(context: Context, transport: asyncio.Transport, head: Head, handshake: Handshake) -> Socket:
+    realm = context.realm(head.host)
+    token, _ = token_from(head.headers, head.query)
+    relay, address, grant = admit(context, realm, Right.LISTEN, handshake.raw_path, token, opens_dynamic=True)
+    return ControlChannel(context, transport, head, realm, relay, relay.listen_address(address), grant)
+
+
+def _connect(context: Context, transport: asyncio.Transport, head: Head, handshake: Handshake) -> Socket:
+    realm = context.realm(head.host)
+    token, is_authorization = token_from(head.headers, head.query)
+    relay, address, grant = admit(context, realm, Right.SEND, handshake.raw_path, token)
+    listener = realm.roster.choose(relay.key, relay.listen_address(address))
+    if listener is None:
+        raise NoListener(SENTENCES[NoListener])
+    is_consumed = is_authorization and not grant.is_anonymous
+    return WaitingSender(context, transport, head, realm, relay, grant, handshake, listener, is_consumed)
+
+
+def _accept(
+    context: Context, transport: asyncio.Transport, head: Head, handshake: Handshake, sender: WaitingSender
+) -> Socket:
+    """A listener came: to join its sender, or to turn it away (then its own upgrade ends in 410)."""
+    if handshake.rejection is not None:
+        status, description = handshake.rejection
+        sender.turn_away(Rejected(description, status=status))
+        raise Gone("The sender has been turned away.")
+    try:
+        sub_protocol = agreed_subprotocol(sender.head.headers if sender.head else [], head.headers)
+    except BadAnswer as error:
+        sender.turn_away(error)
+        raise
+    return AcceptingListener(context, transport, head, sender, sub_protocol)
+
+
+class WaitingSender(SplicedSocket):
+    """A sender whose upgrade is held until its listener comes to the rendezvous."""
+
+    __slots__ = ("_handshake", "_is_consumed", "_patience", "_secret", "listener", "tracking_id")
+
+    def __init__(
+        self,
+        context: Context,
+        transport: asyncio.Transport,
+        head: Head,
+        realm: Realm,
+        relay: Relay,
+        grant: Grant,
+        handshake: Handshake,
+        listener: ControlChannel,
+        is_consumed: bool,
+    ) -> None:
+        super().__init__(context, transport, head, realm, relay, grant)
+        self._handshake = handshake
+        self._is_consumed = is_consumed
+        self._secret = secrets.token_urlsafe(SECRET_BYTES)
+        self._patience: Deadline | None = None
+        self.listener = listener
+        self.tracking_id = new_tracking_id(handshake.id, context.node)
+
+    def begin(self, rest: bytes) -> None:
+        self.hold(rest)
+        head, handshake = self.head, self._handshake
+        assert head is not None
+        address = accept_address(
+            self.listener.base, handshake.raw_path, handshake.user_query, self.tracking_id, self._secret
+        )
+        headers = connect_headers(head.headers, self._is_consumed)
+        peer = remote_endpoint(self.context, self.transport, head)
+        try:
+            self.listener.deliver(encode_accept(address, self.tracking_id, headers, peer))
+        except RelayError as error:
+            self.refuse(error, self.tracking_id)
+            return
+        self.context.rendezvous[self._secret] = self
+        self.context.lives.add(self)
+        self.context.counters["senders"] += 1
+        self._patience = self.context.wheel.after(self.context.settings.deadlines.accept_seconds, self._on_timeout)
+
+    def meet(self, listener: SplicedSocket, sub_protocol: str | None) -> None:
+        """The listener is here: both upgrades are answered, the rendezvous is used up."""
+        self._forget()
+        join(self, listener, sub_protocol)
+
+    def turn_away(self, error: RelayError) -> None:
+        """Answer the held upgrade with a refusal."""
+        self._forget()
+        self.refuse(error, self.tracking_id)
+
+    def on_lost(self) -> None:
+        self._forget()
+        super().on_lost()
+
+    def end(self, close: Close) -> None:
+        if self.is_open:
+            super().end(close)
+        elif close is DRAINING:
+            self.turn_away(GatewayDraining(close.reason, retry_after=1))
+        elif close is ENTITY_GONE:
+            self.turn_away(EndpointNotFound(SENTENCES[EndpointNotFound]))
+        else:
+            self.turn_away(Unauthorized(close.reason))
+
+    def _forget(self) -> None:
+        self.context.rendezvous.pop(self._secret, None)
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def _on_timeout(self) -> None:
+        self.turn_away(AcceptTimeout(SENTENCES[AcceptTimeout]))
+
+
+class AcceptingListener(SplicedSocket):
+    """A listener's end of a rendezvous; it lives on the grant of its control channel."""
+
+    __slots__ = ("_sender", "_sub_protocol")
+
+    def __init__(
+        self,
+        context: Context,
+        transport: asyncio.Transport,
+        head: Head,
+        sender: WaitingSender,
+        sub_protocol: str | None,
+    ) -> None:
+        super().__init__(context, transport, head, sender.realm, sender.relay, sender.listener.grant)
+        self._sender = sender
+        self._sub_protocol = sub_protocol
+
+    def begin(self, rest: bytes) -> None:
+        self.hold(rest)
+        if self._sender.is_lost or self._sender.is_open or self._sender.is_ending:
+            self.refuse(RendezvousExpired("The sender has left."))
+            return
+        self._sender.meet(self, self._sub_protocol)

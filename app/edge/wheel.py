@@ -1,0 +1,70 @@
+"""One timer for everybody: deadlines in buckets, because an event-loop timer costs 550 bytes each.
+
+A deadline fires at most one resolution late and never early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+_log = logging.getLogger("fanway.edge")
+
+
+class Deadline:
+    """A pending call; `cancel()` it when what it waits for has happened."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def fire(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+class Wheel:
+    """Deadlines on `loop`'s monotonic clock, `resolution_seconds` coarse. It ticks only while some are pending."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, resolution_seconds: float = 0.25) -> None:
+        self._loop = loop
+        self._resolution = resolution_seconds
+        self._buckets: dict[int, list[Deadline]] = {}
+        self._last = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> Deadline:
+        """Call `callback` in `seconds`, unless cancelled."""
+        deadline = Deadline(callback)
+        now = self._loop.time()
+        bucket = int((now + seconds) / self._resolution) + 1
+        if self._timer is None:
+            self._last = int(now / self._resolution)
+            self._timer = self._loop.call_later(self._resolution, self._turn)
+        self._buckets.setdefault(bucket, []).append(deadline)
+        return deadline
+
+    def stop(self) -> None:
+        """Drop all deadlines and the timer."""
+        self._buckets.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _turn(self) -> None:
+        now = int(self._loop.time() / self._resolution)
+        due = [self._buckets.pop(bucket) for bucket in range(self._last + 1, now + 1) if bucket in self._buckets]
+        self._last = now
+        for deadlines in due:
+            for deadline in deadlines:
+                try:
+                    deadline.fire()
+                except Exception:
+                    _log.exception("a deadline's callback failed")
+        self._timer = self._loop.call_later(self._resolution, self._turn) if self._buckets else None

@@ -1,0 +1,269 @@
+"""The composition root: builds the parts, starts them in order, stops them in the reverse order.
+
+Start: data folder and certificate → registry (migrated, loaded, provisioned) → realms → management API →
+sockets bound → serving → `connection.json` → ready. Stop: drain (new work refused, work under way finished,
+clients told) → sockets closed → registry closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvicorn
+import uvloop
+
+from app.access.authorize import Authorizer
+from app.certificates import CertificateFiles, prepare_certificates
+from app.config import Bind, Settings
+from app.edge.context import Context
+from app.edge.realm import Realm
+from app.edge.seam import bind
+from app.edge.server import BACKLOG, EdgeServer, Listen
+from app.edge.wheel import Wheel
+from app.hosts import Hosts, host_name
+from app.manage.api import create_api
+from app.namespace import Change, Namespace, Relay
+from app.startup import open_registry
+from fanout.tick import Tick
+
+SWEEP_SECONDS = 30.0
+RESERVED_FILES = 200  # descriptors kept free for the registry, logs and listening sockets
+WANTED_FILES = 1 << 20
+
+
+class Started(NamedTuple):
+    """How to reach a gateway that serves. `key` is the root key's text, to be shown on the first start only."""
+
+    url: str
+    tls_url: str | None
+    namespace: str
+    data: Path
+    is_first_start: bool
+    key_name: str | None
+    key: str | None
+    ca: Path | None
+
+
+class Gateway:
+    """One node. `clock` is unix seconds; a program that embeds it keeps its own signals."""
+
+    def __init__(
+        self, settings: Settings, *, clock: Callable[[], float] = time.time, handles_signals: bool = False
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._handles_signals = handles_signals
+
+    async def start(self) -> Started:
+        """Start everything; when this returns, the gateway serves.
+
+        Raises ConfigurationError, StoreError, or OSError where a port cannot be bound.
+        """
+        async with contextlib.AsyncExitStack() as undo:
+            self.opened = await open_registry(self.settings, self._clock)
+            self.registry = self.opened.registry
+            undo.push_async_callback(self.registry.close)
+            certificates = prepare_certificates(self.settings, self.opened.folder)
+            self.context = self._build_context()
+            listens = self._bind(certificates)
+            self.server = self._build_server(listens)
+            self._serving = asyncio.create_task(self.server.serve())
+            await self.server.ready.wait()
+            undo.pop_all()
+        self._sweep()
+        return self._describe(listens, certificates)
+
+    async def stop(self) -> None:
+        """Drain and stop; returns when all is closed."""
+        self.server.exit()
+        await self.wait()
+
+    async def wait(self) -> None:
+        """Until the gateway has stopped, by `stop` or by a signal."""
+        await self._serving
+        self.context.wheel.stop()
+        await self.registry.close()
+
+    @property
+    def namespace(self) -> Namespace:
+        """The namespace of the settings."""
+        return self.opened.namespace
+
+    # --- what the management API asks ---
+
+    @property
+    def authorizer(self) -> Authorizer:
+        return self.context.authorizer
+
+    @property
+    def hosts(self) -> Hosts:
+        return self.context.hosts
+
+    def is_ready(self) -> bool:
+        return self.server.started and not self.context.is_draining
+
+    def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
+        """How many listeners and subscriptions a relay has."""
+        realm = self.context.realms[namespace]
+        return realm.roster.count(relay.key), realm.router.subscriptions(relay.key)
+
+    def status(self, namespace: Namespace) -> dict[str, Any]:
+        """The namespace and this node at a glance."""
+        snapshot = self.context.realms[namespace].router.snapshot()
+        return {
+            "namespace": namespace.name,
+            "version": version("fanway-gateway"),
+            "relays": len(namespace.relays),
+            "connections": self.context.connections,
+            "subscriptions": snapshot.subscriptions,
+            "patterns": snapshot.patterns,
+            "draining": self.context.is_draining,
+            "counters": dict(sorted(self.context.counters.items())),
+        }
+
+    # --- inside ---
+
+    def _build_context(self) -> Context:
+        settings, registry = self.settings, self.registry
+        loop = asyncio.get_running_loop()
+        advertised = settings.advertise.partition("//")[2] if settings.advertise else None
+        hosts = Hosts(
+            registry.namespaces,
+            is_loopback=settings.is_loopback,
+            advertised=host_name(advertised) if advertised else None,
+        )
+
+        def soon(callback: Callable[[], None]) -> None:
+            loop.call_soon(callback)
+
+        dynamic = registry if settings.allows_dynamic_relays else None
+        context = Context(
+            settings=settings,
+            hosts=hosts,
+            authorizer=Authorizer(self._clock, hosts.accepts, settings.deadlines.token_grace_seconds),
+            loop=loop,
+            wheel=Wheel(loop),
+            clock=self._clock,
+            realms={n: Realm(n, Tick(soon), self._clock, dynamic) for n in registry.namespaces},
+            max_connections=_raise_file_limit() - RESERVED_FILES,
+        )
+
+        def review(change: Change) -> None:
+            for live in list(context.lives):
+                live.review()
+
+        for namespace in registry.namespaces:
+            namespace.on_change.append(review)
+        return context
+
+    def _build_server(self, listens: list[Listen]) -> EdgeServer:
+        api = create_api(self)
+        config = uvicorn.Config(
+            api,
+            http=bind(self.context),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(self.settings.deadlines.close_seconds) + 1,
+        )
+        return EdgeServer(config, self.context, listens, handles_signals=self._handles_signals)
+
+    def _bind(self, certificates: CertificateFiles | None) -> list[Listen]:
+        listens = [Listen(_bound(self.settings.plain_bind), None)]
+        if certificates is not None and self.settings.tls_bind is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            tls.load_cert_chain(certificates.certificate, certificates.key)
+            listens.append(Listen(_bound(self.settings.tls_bind), tls))
+        return listens
+
+    def _describe(self, listens: list[Listen], certificates: CertificateFiles | None) -> Started:
+        opened, namespace = self.opened, self.namespace
+        urls = [_url(listen) for listen in listens]
+        tls_url = urls[1] if len(urls) > 1 else None
+        authority = certificates.authority if certificates is not None else None
+        opened.write_connection(urls[0], tls_url, authority)
+
+        def follow(change: Change) -> None:
+            if change.relay is None and change.rule is not None:
+                opened.write_connection(urls[0], tls_url, authority)
+
+        namespace.on_change.append(follow)
+        return Started(
+            url=urls[0],
+            tls_url=tls_url,
+            namespace=namespace.name,
+            data=opened.folder.path,
+            is_first_start=opened.is_first_start,
+            key_name=opened.root.name if opened.root else None,
+            key=opened.root.primary_key if opened.root else None,
+            ca=authority,
+        )
+
+    def _sweep(self) -> None:
+        for realm in self.context.realms.values():
+            realm.sweep()
+        self.context.wheel.after(SWEEP_SECONDS, self._sweep)
+
+
+def run(settings: Settings, announce: Callable[[Started], None]) -> int:
+    """Serve until SIGTERM or SIGINT; `announce` is called once it serves. The exit code."""
+
+    async def serve() -> None:
+        gateway = Gateway(settings, handles_signals=True)
+        announce(await gateway.start())
+        gc.collect()
+        gc.freeze()  # what was built so far stays; no collection need ever look at it again
+        await gateway.wait()
+
+    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=settings.log_level.upper(), format=form, force=True)  # the command has set up its own
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+    return 0
+
+
+def _bound(where: Bind) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {where.host}:{where.port}: {error.strerror}") from None
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def _url(listen: Listen) -> str:
+    host, port = listen.socket.getsockname()[:2]
+    scheme = "http" if listen.tls is None else "https"
+    if listen.tls is not None and host in ("127.0.0.1", "::1"):
+        host = "localhost"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _raise_file_limit() -> int:
+    """Raise the limit of open files as far as allowed; the limit now in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return WANTED_FILES if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,403 @@
+"""The one permission check on every way an event can travel, and the end of what lived on a lost grant."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from subscribers import NdjsonStream, SseStream, Stalled, ndjson, publish, receive, session, socket, sse, unchunked
+from worlds import World, running_gateway
+
+from app.access.grant import Grant
+from app.namespace import Change, Relay, Right, Rule
+from app.wire.native.query import Transport
+
+PIECE = "x" * 4096
+
+RELAYS: list[dict[str, Any]] = [
+    {
+        "name": "ruled",
+        "budget": 65536,
+        "rules": [
+            {"name": "both", "rights": ["Listen", "Send"], "primaryKey": "both-key"},
+            {"name": "listener", "rights": ["Listen"], "primaryKey": "listener-key", "secondaryKey": "spare-key"},
+        ],
+    },
+    {"name": "orders"},
+]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with running_gateway(tmp_path, relays=RELAYS) as running:
+        yield running
+
+
+def listener(world: World, **kwargs: Any) -> dict[str, str]:
+    return world.auth("ruled", **{"rule": "listener", "key": "listener-key", **kwargs})
+
+
+def ruled(world: World) -> Relay:
+    return world.namespace.relays["ruled"]
+
+
+def change_rule(world: World, rule: Rule | None) -> None:
+    """The rule `listener` becomes another, or goes."""
+    relay = ruled(world)
+    if rule is None:
+        del relay.rules["listener"]
+    else:
+        relay.rules["listener"] = rule
+    world.namespace.announce(Change("rule-removed" if rule is None else "rule-changed", relay, "listener"))
+
+
+# --- S03: the table of ways ---
+#
+# Each way delivers events of `ruled/**` and returns the texts it saw, up to and including "end". Before the
+# way begins, "early" and "secret early" lie in the history; once it is open, `publishing` publishes "late",
+# "secret late" and "end". A new way of delivery must be added here: the last test of this table sees to it.
+
+Publishing = Callable[[], Awaitable[None]]
+Way = Callable[[World, Publishing], Awaitable[list[str]]]
+
+
+async def texts(read: Callable[[], Awaitable[str | None]]) -> list[str]:
+    seen: list[str] = []
+    while not seen or seen[-1] != "end":
+        text = await read()
+        if text is not None:
+            seen.append(text.partition(" " + PIECE)[0])
+    return seen
+
+
+async def by_sse(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    async with sse(world, f"ruled/**?as=data&from={start}") as stream:
+        await stream.block()
+        await publishing()
+
+        async def read() -> str:
+            return (await stream.block()).data
+
+        return await texts(read)
+
+
+async def by_sse_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_sse(world, publishing, "start")
+
+
+async def by_ndjson(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    async with ndjson(world, f"ruled/**?from={start}") as stream:
+        await stream.event()
+        await publishing()
+
+        async def read() -> str:
+            return str((await stream.event())["data"])
+
+        return await texts(read)
+
+
+async def by_ndjson_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_ndjson(world, publishing, "start")
+
+
+async def by_long_poll(world: World, publishing: Publishing, start: str = "") -> list[str]:
+    cursor = start
+    if not start:
+        first = await world.client.get("/-/events/ruled/**?wait=0", headers=world.auth())
+        cursor = first.headers["fanway-cursor"]
+    task = asyncio.ensure_future(publishing())
+    seen: list[str] = []
+    while "end" not in seen:
+        answer = await world.client.get(f"/-/events/ruled/**?wait=10&from={cursor}", headers=world.auth())
+        seen += [event["data"] for event in answer.json()]
+        cursor = answer.headers["fanway-cursor"]
+    await task
+    return seen
+
+
+async def by_long_poll_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_long_poll(world, publishing, "start")
+
+
+async def by_bare_socket(world: World, publishing: Publishing) -> list[str]:
+    async with socket(world, "ruled/**") as peer:
+        await publishing()
+
+        async def read() -> str:
+            return str(await receive(peer))
+
+        return await texts(read)
+
+
+async def by_cloudevents(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    async with socket(world, f"ruled/**?from={start}", subprotocols=["cloudevents.json"]) as peer:
+        await receive(peer)
+        await publishing()
+
+        async def read() -> str:
+            return str(json.loads(await receive(peer))["data"])
+
+        return await texts(read)
+
+
+async def by_cloudevents_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_cloudevents(world, publishing, "start")
+
+
+async def by_session(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    async with session(world) as peer:
+        await peer.subscribe(1, "ruled/**", from_=start)
+        await publishing()
+
+        async def read() -> str:
+            return (await peer.next())[1].decode()
+
+        return await texts(read)
+
+
+async def by_session_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_session(world, publishing, "start")
+
+
+async def by_exact_address(world: World, publishing: Publishing) -> list[str]:
+    """Exclusive subscriptions, which the engine serves apart, one of them at the forbidden address."""
+    async with AsyncExitStack() as stack:
+        secret = await stack.enter_async_context(socket(world, "ruled/secret/a"))
+        public = await stack.enter_async_context(socket(world, "ruled/public"))
+        await publishing()
+
+        async def read() -> str:
+            return str(await receive(public))
+
+        seen = await texts(read)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                seen.append(str(await secret.recv()))
+        return seen
+
+
+async def by_drop_and_gap(world: World, publishing: Publishing) -> list[str]:
+    """A slow consumer that skipped events and is fed again."""
+    stalled = Stalled(world)
+    await stalled.ask("ruled/**?policy=drop", Accept="application/x-ndjson")
+    while not (await publish(world, "ruled/public", f"filler {PIECE}", Content_Type="text/plain"))["dropped"]:
+        await publish(world, "ruled/secret/a", "secret filler", Content_Type="text/plain")
+    loop = asyncio.get_running_loop()
+    data = b""
+    async with asyncio.timeout(20):
+        while b"fanway.gap" not in data:
+            data += await loop.sock_recv(stalled.socket, 65536)
+        await publishing()
+        while b'"data":"end"' not in data or not data.endswith(b"\n\r\n"):
+            data += await loop.sock_recv(stalled.socket, 65536)
+    events = [json.loads(line) for line in unchunked(data).splitlines()]
+    found = [event["data"].partition(" " + PIECE)[0] for event in events if event["type"] == "fanway.event"]
+    assert set(found) == {"filler", "late", "end"}
+    return [text for text in found if text != "filler"]
+
+
+LIVE, REPLAYED = ["late", "end"], ["early", "late", "end"]
+WAYS: list[tuple[Transport, Way, list[str]]] = [
+    (Transport.SSE, by_sse, LIVE),
+    (Transport.SSE, by_sse_replay, REPLAYED),
+    (Transport.NDJSON, by_ndjson, LIVE),
+    (Transport.NDJSON, by_ndjson_replay, REPLAYED),
+    (Transport.NDJSON, by_drop_and_gap, LIVE),
+    (Transport.LONG_POLL, by_long_poll, LIVE),
+    (Transport.LONG_POLL, by_long_poll_replay, REPLAYED),
+    (Transport.SOCKET, by_bare_socket, LIVE),
+    (Transport.SOCKET, by_exact_address, LIVE),
+    (Transport.CLOUDEVENTS, by_cloudevents, LIVE),
+    (Transport.CLOUDEVENTS, by_cloudevents_replay, REPLAYED),
+    (Transport.SESSION, by_session, LIVE),
+    (Transport.SESSION, by_session_replay, REPLAYED),
+]
+
+
+@pytest.mark.parametrize(("way", "expected"), [row[1:] for row in WAYS], ids=[row[1].__name__ for row in WAYS])
+async def test_what_a_grant_does_not_permit_travels_on_no_way(
+    world: World, way: Way, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S03: allowed `ruled/**`, but not `ruled/secret/**`; the grant's own answer rules every way."""
+    permits = Grant.permits
+
+    def narrowed(self: Grant, right: Right, relay: Relay, address: str) -> bool:
+        return permits(self, right, relay, address) and not (
+            right is Right.LISTEN and address.startswith("ruled/secret/")
+        )
+
+    monkeypatch.setattr(Grant, "permits", narrowed)
+    plain = {"Content_Type": "text/plain"}
+    await publish(world, "ruled/public", "early", **plain)
+    await publish(world, "ruled/secret/a", "secret early", **plain)
+
+    async def publishing() -> None:
+        await publish(world, "ruled/public", "late", **plain)
+        secret = await publish(world, "ruled/secret/a", "secret late", **plain)
+        assert secret["matched"] == 0
+        await publish(world, "ruled/public", "end", **plain)
+
+    assert await way(world, publishing) == expected
+
+
+def test_every_transport_stands_in_the_table_of_ways() -> None:
+    """S03: a new way cannot come without being walked."""
+    assert {transport for transport, _, _ in WAYS} == set(Transport) - {Transport.POST}
+
+
+# --- grants that end ---
+
+
+async def open_all(world: World, stack: AsyncExitStack, auth: dict[str, str]) -> list[Any]:
+    """A subscriber of every transport, on this token."""
+    token = auth["ServiceBusAuthorization"]
+    streams: list[SseStream | NdjsonStream] = [
+        await stack.enter_async_context(sse(world, "ruled/**", ServiceBusAuthorization=token)),
+        await stack.enter_async_context(ndjson(world, "ruled/**", ServiceBusAuthorization=token)),
+    ]
+    sockets = [
+        await stack.enter_async_context(socket(world, "ruled/**", additional_headers=auth)),
+        await stack.enter_async_context(
+            socket(world, "ruled/**", additional_headers=auth, subprotocols=["cloudevents.json"])
+        ),
+    ]
+    peer = await stack.enter_async_context(session(world, additional_headers=auth))
+    await peer.subscribe(1, "ruled/**")
+    assert (await publish(world, "ruled/a"))["matched"] == 5
+    return [*streams, *sockets, peer]
+
+
+async def assert_all_ended(peers: list[Any], code: int, reason: str) -> None:
+    events, lines, bare, cloudevents, peer = peers
+    while (block := await events.block()).event != "bye":
+        pass
+    assert (json.loads(block.data)["code"], reason in block.data) == (code, True)
+    while (event := await lines.event())["type"] != "fanway.bye":
+        pass
+    assert event["data"]["code"] == code
+    while (header := await peer.header())["t"] != "bye":
+        pass
+    assert (header["code"], reason in header["reason"]) == (code, True)
+    for websocket in (bare, cloudevents, peer.websocket):
+        async with asyncio.timeout(10):
+            await websocket.wait_closed()
+        assert (websocket.close_code, reason in websocket.close_reason) == (code, True)
+
+
+@pytest.mark.parametrize("how", ["removed", "regenerated", "narrowed"])
+async def test_a_lost_rule_ends_what_lived_on_it_before_the_next_event(world: World, how: str) -> None:
+    """S21: the plans are cached and hot; the next event is already refused."""
+    async with AsyncExitStack() as stack:
+        peers = await open_all(world, stack, listener(world))
+        other = await stack.enter_async_context(socket(world, "ruled/**"))
+        rules: dict[str, Rule | None] = {
+            "removed": None,
+            "regenerated": Rule("listener", Right.LISTEN, "new-key", "spare-key"),
+            "narrowed": Rule("listener", Right.SEND, "listener-key", "spare-key"),
+        }
+        change_rule(world, rules[how])
+        receipt = await publish(world, "ruled/a", "still", Content_Type="text/plain")
+        assert receipt["matched"] == 1
+        assert await receive(other) == "still"
+        await assert_all_ended(peers, 1008, "key or rule")
+
+
+async def test_a_regenerated_key_leaves_the_other_key_alone(world: World) -> None:
+    async with AsyncExitStack() as stack:
+        await open_all(world, stack, listener(world, key="spare-key"))
+        change_rule(world, Rule("listener", Right.LISTEN, "new-key", "spare-key"))
+        assert (await publish(world, "ruled/a"))["matched"] == 5
+
+
+async def test_a_token_ends_what_lived_on_it_when_its_grace_is_over(world: World) -> None:
+    async with AsyncExitStack() as stack:
+        peers = await open_all(world, stack, listener(world, seconds=60))
+        world.clock.offset += 350  # within the grace
+        for live in list(world.gateway.context.lives):
+            live.review()
+        assert (await publish(world, "ruled/a"))["matched"] == 5
+        world.clock.offset += 60
+        for live in list(world.gateway.context.lives):
+            live.review()
+        assert (await publish(world, "ruled/a"))["matched"] == 0
+        await assert_all_ended(peers, 1008, "ExpiredToken")
+
+
+async def test_a_token_expires_by_itself(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, relays=RELAYS, deadlines={"token_grace_seconds": 0}) as world:
+        async with AsyncExitStack() as stack:
+            peers = await open_all(world, stack, listener(world, seconds=1.5))
+            await assert_all_ended(peers, 1008, "ExpiredToken")
+
+
+async def test_a_deleted_relay_ends_its_subscribers(world: World) -> None:
+    async with sse(world, "ruled/**") as events, socket(world, "ruled/a?mode=both") as both:
+        await events.block()
+        answer = await world.client.delete("/-/api/relays/ruled", headers=world.auth())
+        assert answer.status_code < 300
+        assert (await events.block()).event == "bye"
+        async with asyncio.timeout(10):
+            await both.wait_closed()
+        assert both.close_code == 1001
+
+
+async def test_a_publisher_without_a_token_leaves_when_the_relay_closes(world: World) -> None:
+    relay = ruled(world)
+    relay.requires_client_authorization = False
+    async with socket(world, "ruled/a?mode=publish", additional_headers={}) as publisher:
+        relay.requires_client_authorization = True
+        world.namespace.announce(Change("relay-changed", relay))
+        async with asyncio.timeout(10):
+            await publisher.wait_closed()
+        assert publisher.close_code == 1008
+    assert (await world.client.post("/-/events/ruled/a", content=b"x")).status_code == 401
+
+
+async def test_a_publish_right_is_asked_again_when_the_body_has_come(world: World) -> None:
+    """S21, for publishers: a body that takes its time does not outlive its permission."""
+    wire = await world.raw()
+    token = world.token("ruled", rule="both", key="both-key")
+    await wire.send(
+        f"POST /-/events/ruled/a HTTP/1.1\r\nHost: {world.host}\r\nServiceBusAuthorization: {token}\r\n"
+        "Expect: 100-continue\r\nContent-Length: 1\r\n\r\n"
+    )
+    assert (await wire.head()).startswith("HTTP/1.1 100")
+    relay = ruled(world)
+    relay.rules["both"] = Rule("both", Right.LISTEN, "both-key", "both-key-2")
+    world.namespace.announce(Change("rule-changed", relay, "both"))
+    await wire.send("x")
+    assert (await wire.answer())[0] == 403
+
+
+async def test_a_session_remembers_where_it_may_publish_no_longer_than_it_may(world: World) -> None:
+    """S21, for sessions."""
+    relay = ruled(world)
+    auth = world.auth("ruled", rule="both", key="both-key")
+    async with session(world, additional_headers=auth) as peer:
+        assert (await peer.publish("ruled/a"))["t"] == "ok"
+        relay.rules["both"] = Rule("both", Right.LISTEN, "both-key", "both-key-2")
+        world.namespace.announce(Change("rule-changed", relay, "both"))
+        assert (await peer.header())["t"] == "bye"
+
+
+@pytest.mark.parametrize("path", ["orders/%2A", "orders/%23", "orders/a%2Fb", "orders/*%2A", "orders/%2A%2A/x"])
+async def test_wildcards_that_are_escaped_are_no_wildcards(world: World, path: str) -> None:
+    """S02: never widened by decoding."""
+    answer = await world.client.get(
+        f"/-/events/{path}", headers={**world.auth("orders/a"), "Accept": "text/event-stream"}
+    )
+    assert answer.status_code == (401 if path == "orders/%23" else 400)
+
+
+async def test_a_drain_says_goodbye_to_everybody(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, relays=RELAYS) as world:
+        async with AsyncExitStack() as stack:
+            peers = await open_all(world, stack, listener(world))
+            stopping = asyncio.create_task(world.gateway.stop())
+            await assert_all_ended(peers, 1012, "restarting")
+        await stopping
