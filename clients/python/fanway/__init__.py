@@ -1,0 +1,48 @@
+"""Fanway in Python: publish, subscribe, listen, ask and open at a self-hosted relay.
+
+`async with fanway.connect() as relay:` finds the gateway; see `Relay` for the verbs.
+"""
+
+from __future__ import annotations
+
+from fanway.errors import (
+    AuthorizationFailedError,
+    ConfigurationError,
+    ConnectionClosedError,
+    ConnectionLostError,
+    EndpointAlreadyExistsError,
+    EndpointNotFoundError,
+    InvalidAddressError,
+    QuotaExceededError,
+    RelayError,
+    RelayTimeoutError,
+    ServerBusyError,
+)
+from fanway.event import Event, Receipt
+from fanway.exchange import Request, Response
+from fanway.relay import Answer, Relay, connect
+from fanway.socket import Socket
+from fanway.subscription import Subscription
+
+__all__ = [
+    "Answer",
+    "AuthorizationFailedError",
+    "ConfigurationError",
+    "ConnectionClosedError",
+    "ConnectionLostError",
+    "EndpointAlreadyExistsError",
+    "EndpointNotFoundError",
+    "Event",
+    "InvalidAddressError",
+    "QuotaExceededError",
+    "Receipt",
+    "Relay",
+    "RelayError",
+    "RelayTimeoutError",
+    "Request",
+    "Response",
+    "ServerBusyError",
+    "Socket",
+    "Subscription",
+    "connect",
+]

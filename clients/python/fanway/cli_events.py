@@ -1,0 +1,178 @@
+"""`fanway publish` and `fanway subscribe`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from typing import Any
+
+import click
+
+from fanway.cli_options import StandardInput, gateway_options, run, safe, say
+from fanway.connect import Gateway
+from fanway.errors import RelayTimeoutError
+from fanway.event import Event
+from fanway.relay import Relay
+
+
+@click.command()
+@click.argument("address")
+@click.argument("data", required=False)
+@click.option("--type", "type_", help="The event's type.")
+@click.option("--content-type", help="The payload's media type (default: application/json if it is JSON).")
+@click.option("--id", "id_", help="The event's id (default: the gateway gives one).")
+@click.option("--file", "file", type=click.File("rb"), help="Take the payload from a file.")
+@click.option("--lines", is_flag=True, help="Publish every line of the file or of standard input as one event.")
+@gateway_options
+def publish(
+    gateway: Gateway,
+    address: str,
+    data: str | None,
+    type_: str | None,
+    content_type: str | None,
+    id_: str | None,
+    file: Any,
+    lines: bool,
+) -> None:
+    """Publish an event and print its receipt, one JSON object a line.
+
+    DATA is the payload; `-` reads it from standard input.
+
+    \b
+    Examples:
+      fanway publish orders/eu/7 '{"total": 42}'
+      tail -f app.log | fanway publish logs/web - --lines
+    """
+    if (data is None) == (file is None) and not (lines and data is None):
+        raise click.UsageError("Give DATA (or - for standard input) or --file.")
+    if lines and id_:
+        raise click.UsageError("--id names one event; with --lines every event gets its own.")
+    run(_publish(Relay(gateway), address, data, file, lines, type_, id_, content_type))
+
+
+async def _publish(
+    relay: Relay,
+    address: str,
+    data: str | None,
+    file: Any,
+    lines: bool,
+    type_: str | None,
+    id_: str | None,
+    content_type: str | None,
+) -> None:
+    async with relay:
+
+        async def send(payload: bytes) -> None:
+            value, kind = as_data(payload)
+            receipt = await relay.publish(address, value, content_type=content_type or kind, type=type_, id=id_)
+            print_line(json.dumps(receipt._asdict()))
+
+        if lines and file is not None:
+            for line in file:
+                await send(line.rstrip(b"\r\n"))
+        elif lines:
+            async for line in StandardInput().lines():
+                await send(line)
+        elif file is not None:
+            await send(file.read())
+        elif data == "-":
+            await send(await StandardInput().read())
+        else:
+            await send((data or "").encode("utf-8", "surrogateescape"))
+
+
+def as_data(payload: bytes) -> tuple[str | bytes, str | None]:
+    """A payload from outside as (value, media type): text where it is text, JSON named where it is JSON."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return payload, None
+    try:
+        json.loads(text)
+    except ValueError:
+        return text, None
+    return text, "application/json"
+
+
+@click.command()
+@click.argument("pattern")
+@click.option("--from", "start", default="now", metavar="CURSOR|TIME|start|now", help="Where to begin.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event whole, as one JSON object a line.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N events.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
+@gateway_options
+def subscribe(
+    gateway: Gateway, pattern: str, start: str, as_json: bool, count: int | None, timeout: float | None
+) -> None:
+    """Print events as they come: address, a tab, the payload.
+
+    `*` stands for one segment, a final `**` for any number. Survives reconnects. Ends with 1 if
+    --timeout passes before --count events came.
+
+    \b
+    Examples:
+      fanway subscribe 'orders/**'
+      fanway subscribe 'orders/*/7' --from start --json --count 1
+    """
+    run(_subscribe(Relay(gateway), pattern, start, as_json, count, timeout))
+
+
+async def _subscribe(
+    relay: Relay, pattern: str, start: str, as_json: bool, count: int | None, seconds: float | None
+) -> None:
+    seen = 0
+    async with relay:
+        try:
+            async with asyncio.timeout(seconds):
+                subscription = await relay.subscribe(pattern, after=start).ready()
+                say(f"subscribed to {pattern}" + (f" from {subscription.cursor}" if subscription.cursor else ""))
+                async for event in subscription:
+                    if event.missed:
+                        say(f"! {event.missed} events before {event.cursor} are missing")
+                    print_line(as_json_line(event) if as_json else as_line(event))
+                    seen += 1
+                    if seen == count:
+                        return
+        except RelayTimeoutError:
+            raise
+        except TimeoutError:
+            if count:
+                raise RelayTimeoutError(f"{seen} of {count} events came within {seconds:g} s.") from None
+
+
+def as_line(event: Event) -> str:
+    """An event for a reader: nothing in it can steer a terminal."""
+    try:
+        text = event.text
+    except UnicodeDecodeError:
+        text = "base64:" + base64.b64encode(event.data).decode()
+    return f"{safe(event.address)}\t{safe(text)}"
+
+
+def as_json_line(event: Event) -> str:
+    """An event for a program: JSON in ASCII; `data` where it is text, else `data_base64`."""
+    members: dict[str, Any] = {
+        "address": event.address,
+        "cursor": event.cursor,
+        "id": event.id,
+        "type": event.type,
+        "source": event.source,
+        "time": event.time,
+        "content_type": event.content_type,
+        "attributes": dict(event.attributes) or None,
+        "missed": event.missed or None,
+    }
+    line = {name: value for name, value in members.items() if value is not None}
+    try:
+        line["data"] = event.text
+    except UnicodeDecodeError:
+        line["data_base64"] = base64.b64encode(event.data).decode()
+    return json.dumps(line).replace("\x7f", "\\u007f")
+
+
+def print_line(line: str) -> None:
+    """One line on standard output, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,290 @@
+"""`fanway relay`, `key`, `token` and `status`: what is provisioned, over the gateway's `/-/api`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import click
+import httpx
+
+from fanway.address import check_address, check_pattern, literal_prefix
+from fanway.channel import innermost, unreachable
+from fanway.cli_events import print_line
+from fanway.cli_options import gateway_options, safe, say
+from fanway.connect import Gateway
+from fanway.errors import ConfigurationError, ConnectionLostError, RelayError, RelayTimeoutError, from_answer
+from fanway.token import make_token
+
+RIGHTS = click.Choice(["Listen", "Send", "Manage"], case_sensitive=False)
+
+
+def call(gateway: Gateway, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
+    """One request to `/-/api`; the decoded JSON answer. Raises RelayError."""
+    headers = {"ServiceBusAuthorization": gateway.token()}
+    url = f"{gateway.url}/-/api/{path}"
+    try:
+        with httpx.Client(verify=gateway.tls() or True, trust_env=not gateway.is_loopback, timeout=30) as client:
+            answer = client.request(method, url, json=body, params=query, headers=headers)
+    except httpx.TimeoutException:
+        raise RelayTimeoutError(f"{gateway.url} did not answer in time.") from None
+    except httpx.RequestError as error:
+        raise unreachable(gateway.url, innermost(error)) from None
+    if answer.is_error:
+        raise from_answer(answer.status_code, answer.reason_phrase, answer.content)
+    try:
+        return answer.json() if answer.content else None
+    except ValueError:
+        raise ConnectionLostError(f"{gateway.url} answered something that is not JSON.") from None
+
+
+@click.group()
+def relay() -> None:
+    """List, add and remove relays."""
+
+
+@relay.command("ls")
+@click.option("--json", "as_json", is_flag=True, help="Print the relays as JSON, one a line.")
+@gateway_options
+def relay_ls(gateway: Gateway, as_json: bool) -> None:
+    """List the relays.
+
+    \b
+    Example:
+      fanway relay ls
+    """
+    for item in _items(call(gateway, "GET", "relays"), "relays"):
+        if as_json:
+            print_line(json.dumps(item))
+        else:
+            kind = "dynamic" if item.get("isDynamic") else "provisioned"
+            print_line(
+                f"{safe(str(item.get('name')))}\t{safe(str(item.get('profile')))}\t{kind}\t"
+                f"{item.get('listenerCount', 0)} listeners\t{item.get('subscriptionCount', 0)} subscriptions"
+            )
+
+
+@relay.command("add")
+@click.argument("name")
+@click.option("--profile", type=click.Choice(["native", "hybridConnection"]), help="Whom it imitates.")
+@click.option("--anonymous", is_flag=True, help="Senders need no token.")
+@click.option("--history", metavar="N|none", help="How many events it remembers.")
+@click.option("--slow", type=click.Choice(["close", "drop"]), help="What becomes of slow consumers.")
+@click.option("--budget", type=click.IntRange(min=1), metavar="BYTES", help="What a subscriber may owe.")
+@gateway_options
+def relay_add(
+    gateway: Gateway,
+    name: str,
+    profile: str | None,
+    anonymous: bool,
+    history: str | None,
+    slow: str | None,
+    budget: int | None,
+) -> None:
+    """Provision a relay, or replace its settings.
+
+    \b
+    Example:
+      fanway relay add orders --history 5000
+    """
+    settings: dict[str, Any] = {"profile": profile, "slow": slow, "budget": budget}
+    if anonymous:
+        settings["requiresClientAuthorization"] = False
+    if history == "none":
+        settings["history"] = {"keep": "none"}
+    elif history is not None:
+        if not history.isdecimal():
+            raise click.UsageError(f"--history takes a number or none, not {history!r}.")
+        settings["history"] = {"keep": "memory", "events": int(history)}
+    body = {key: value for key, value in settings.items() if value is not None}
+    call(gateway, "PUT", f"relays/{quote(check_address(name))}", body)
+    print_line(safe(f"{name} added"))
+
+
+@relay.command("rm")
+@click.argument("name")
+@gateway_options
+def relay_rm(gateway: Gateway, name: str) -> None:
+    """Remove a relay; what lives on it is closed.
+
+    \b
+    Example:
+      fanway relay rm orders
+    """
+    call(gateway, "DELETE", f"relays/{quote(check_address(name))}")
+    print_line(safe(f"{name} removed"))
+
+
+@click.group()
+def key() -> None:
+    """List, add, remove and rotate rules and their keys."""
+
+
+def _of_relay(relay_name: str | None) -> dict[str, str] | None:
+    return {"relay": check_address(relay_name)} if relay_name else None
+
+
+_relay_option = click.option("--relay", "relay_name", metavar="NAME", help="A relay's rule instead of the namespace's.")
+
+
+@key.command("ls")
+@_relay_option
+@click.option("--json", "as_json", is_flag=True, help="Print the rules as JSON, one a line.")
+@gateway_options
+def key_ls(gateway: Gateway, relay_name: str | None, as_json: bool) -> None:
+    """List the rules, without their keys.
+
+    \b
+    Example:
+      fanway key ls --relay orders
+    """
+    for item in _items(call(gateway, "GET", "rules", query=_of_relay(relay_name)), "rules"):
+        print_line(json.dumps(item) if as_json else f"{safe(str(item['name']))}\t{','.join(item['rights'])}")
+
+
+@key.command("add")
+@click.argument("name")
+@click.option("--right", "rights", multiple=True, required=True, type=RIGHTS, help="Repeatable.")
+@_relay_option
+@gateway_options
+def key_add(gateway: Gateway, name: str, rights: tuple[str, ...], relay_name: str | None) -> None:
+    """Add a rule and print its connection string.
+
+    \b
+    Example:
+      fanway key add shop-sender --right Send --relay shop
+    """
+    query = _of_relay(relay_name)
+    call(gateway, "PUT", f"rules/{quote(name, safe='')}", {"rights": list(rights)}, query)
+    keys = call(gateway, "GET", f"rules/{quote(name, safe='')}/keys", query=query)
+    print_line(connection_string(gateway, name, keys["primaryKey"], relay_name))
+
+
+@key.command("rm")
+@click.argument("name")
+@_relay_option
+@gateway_options
+def key_rm(gateway: Gateway, name: str, relay_name: str | None) -> None:
+    """Remove a rule; what lives on its keys is closed.
+
+    \b
+    Example:
+      fanway key rm shop-sender --relay shop
+    """
+    call(gateway, "DELETE", f"rules/{quote(name, safe='')}", query=_of_relay(relay_name))
+    print_line(safe(f"{name} removed"))
+
+
+@key.command("rotate")
+@click.argument("name")
+@click.option("--secondary", is_flag=True, help="The second key instead of the first.")
+@_relay_option
+@gateway_options
+def key_rotate(gateway: Gateway, name: str, secondary: bool, relay_name: str | None) -> None:
+    """Replace one of a rule's two keys and print the new connection string; what lives on the old key is closed.
+
+    \b
+    Example:
+      fanway key rotate shop-sender --relay shop
+    """
+    query, which = _of_relay(relay_name), "secondary" if secondary else "primary"
+    path = f"rules/{quote(name, safe='')}"
+    call(gateway, "POST", f"{path}/rotate", {"key": which}, query)
+    keys = call(gateway, "GET", f"{path}/keys", query=query)
+    print_line(connection_string(gateway, name, keys[f"{which}Key"], relay_name))
+
+
+def connection_string(gateway: Gateway, name: str, secret: str, relay_name: str | None) -> str:
+    """What an SDK takes; the endpoint is written `sb://` as they want it."""
+    netloc = urlsplit(gateway.url).netloc
+    entity = f";EntityPath={relay_name}" if relay_name else ""
+    return f"Endpoint=sb://{netloc}/;SharedAccessKeyName={name};SharedAccessKey={secret}{entity}"
+
+
+@click.command()
+@click.argument("address")
+@click.option("--listen", "rights", flag_value="Listen", multiple=True, help="Sign with a rule that only listens.")
+@click.option("--send", "rights", flag_value="Send", multiple=True, help="Sign with a rule that only sends.")
+@click.option("--ttl", type=click.IntRange(min=1), default=3600, metavar="S", help="Seconds it lives (3600).")
+@click.option("--rule", metavar="NAME", help="Sign with this rule's key.")
+@gateway_options
+def token(gateway: Gateway, address: str, rights: tuple[str, ...], ttl: int, rule: str | None) -> None:
+    """Print a token for an address, or for all that lie under a pattern's literal beginning.
+
+    A token can do what its rule can do. With --listen or --send a rule with just these rights is
+    used where there is one; otherwise standard error says what else the token confers.
+
+    \b
+    Example:
+      curl -H "Authorization: $(fanway token orders --send)" -d hi http://127.0.0.1:8480/-/events/orders
+    """
+    scope = literal_prefix(check_pattern(address))
+    credential = gateway.credential
+    if not credential.is_renewable:
+        raise ConfigurationError("A token makes no other tokens: give --key-name and --key.")
+    name, secret = credential.key_name, credential.key
+    if rule:
+        name, secret = rule, _key_of(gateway, rule, scope)
+    elif rights:
+        name, secret = _narrowest(gateway, set(rights), scope)
+    expires_at = int(credential.clock()) + ttl
+    print_line(make_token(f"http://{gateway.host}/{quote(scope)}", name, secret, expires_at))
+
+
+def _key_of(gateway: Gateway, rule: str, scope: str) -> str:
+    """The primary key of a rule: the relay's, else the namespace's."""
+    path = f"rules/{quote(rule, safe='')}/keys"
+    try:
+        return str(call(gateway, "GET", path, query={"relay": scope})["primaryKey"])
+    except RelayError as error:
+        if error.status not in (400, 404):
+            raise
+    return str(call(gateway, "GET", path)["primaryKey"])
+
+
+def _narrowest(gateway: Gateway, rights: set[str], scope: str) -> tuple[str, str]:
+    """A rule with exactly these rights, if there is one and it can be read; else our own key, saying so."""
+    for query in ({"relay": scope}, None):
+        try:
+            rules = _items(call(gateway, "GET", "rules", query=query), "rules")
+            for item in rules:
+                if set(item["rights"]) == rights:
+                    keys = call(gateway, "GET", f"rules/{quote(item['name'], safe='')}/keys", query=query)
+                    return item["name"], keys["primaryKey"]
+        except RelayError:
+            continue  # no such relay yet, or no right to read: our own key signs
+    own = gateway.credential
+    flags = " ".join(f"--right {right}" for right in sorted(rights))
+    say(
+        f"note: no rule has just these rights, so this token can do all that {own.key_name} can; see `fanway key add`"
+        f" (for instance: fanway key add {scope.replace('/', '-')}-key {flags})"
+    )
+    return own.key_name, own.key
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as it is.")
+@gateway_options
+def status(gateway: Gateway, as_json: bool) -> None:
+    """Show how the gateway is.
+
+    \b
+    Example:
+      fanway status --json
+    """
+    answer = call(gateway, "GET", "status")
+    if as_json:
+        print_line(json.dumps(answer))
+        return
+    print_line(f"gateway\t{gateway.url}")
+    for name, value in answer.items():
+        print_line(f"{safe(name)}\t{safe(value if isinstance(value, str) else json.dumps(value))}")
+
+
+def _items(answer: Any, name: str) -> list[dict[str, Any]]:
+    """A list answer, bare or under its name."""
+    items = answer.get(name, answer.get("value")) if isinstance(answer, dict) else answer
+    if not isinstance(items, list):
+        raise ConnectionLostError("The gateway's answer is not a list.")
+    return items

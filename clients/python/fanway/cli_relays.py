@@ -1,0 +1,221 @@
+"""`fanway listen`, `ask`, `open` and `forward`: requests and sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import click
+
+from fanway.asgi import load_code
+from fanway.cli_events import as_data, print_line
+from fanway.cli_options import StandardInput, gateway_options, run, safe, say, write_body
+from fanway.connect import Gateway
+from fanway.errors import ConfigurationError, RelayError
+from fanway.exchange import Request, Response
+from fanway.listener import Handlers, Offer
+from fanway.relay import Relay
+from fanway.socket import READ_BYTES, Socket, reset
+from fanway.targets import Target, parse_target
+from fanway.tcp import join_stream
+
+
+@click.command()
+@click.argument("address")
+@click.option("--to", "target", required=True, metavar="TARGET", help="Where requests and sockets go.")
+@gateway_options
+def listen(gateway: Gateway, address: str, target: str) -> None:
+    """Listen at an address and hand what comes to something local.
+
+    \b
+    TARGET:
+      :3000, localhost:3000, http://…  an HTTP server; the address is cut off the path
+      tcp://host:port, unix:/path      a TCP or Unix server, for sockets
+      module:app                       a Python handler function or an ASGI application
+      -                                standard output
+    \b
+    Examples:
+      fanway listen shop --to localhost:3000
+      fanway listen db --to tcp://127.0.0.1:5432
+    """
+    run(_listen(gateway, address, target))
+
+
+async def _listen(gateway: Gateway, address: str, text: str) -> None:
+    target = _target(text, address)
+    try:
+        async with Relay(gateway) as relay:
+            relay.listen_with(address, target.handlers())
+            await relay.listening()
+            say(f"listening at {gateway.url}/{address} for {text} (end with Ctrl-C)")
+            await relay.run()
+    finally:
+        await target.close()
+
+
+def _target(text: str, address: str) -> Target:
+    if text == "-":
+        return PrintTarget()
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", text):
+        return load_code(text, address)
+    return parse_target(text, address)
+
+
+class PrintTarget:
+    """Standard output: one line for every request and every message of a socket; requests are answered 204."""
+
+    def handlers(self) -> Handlers:
+        return Handlers(self._request, self._offer)
+
+    async def close(self) -> None:
+        pass
+
+    async def _request(self, request: Request) -> Response:
+        body = (await request.read()).decode("utf-8", "replace")
+        print_line(f"{safe(request.method)} {safe(request.target)}\t{safe(body)}")
+        return Response(status=204)
+
+    async def _offer(self, offer: Offer) -> None:
+        async with await offer.accept(offer.subprotocols[0] if offer.subprotocols else None) as socket:
+            async for message in socket:
+                text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+                print_line(f"SOCKET {safe(offer.target)}\t{safe(text)}")
+
+
+@click.command()
+@click.argument("address")
+@click.argument("data", required=False)
+@click.option("--method", help="The HTTP method (default: POST with DATA, GET without).")
+@click.option("--path", default="", help="Path and query added to the address.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header field; repeatable.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, metavar="S", help="Seconds to wait.")
+@gateway_options
+def ask(
+    gateway: Gateway,
+    address: str,
+    data: str | None,
+    method: str | None,
+    path: str,
+    headers: tuple[str, ...],
+    timeout: float,
+) -> None:
+    """Ask one listener and print its answer's body; ends with 1 if the status is 400 or more.
+
+    \b
+    Examples:
+      fanway ask shop/price '{"sku": 7}'
+      fanway ask shop --path '/cart?open=1' -H 'Accept: text/plain'
+    """
+    fields: dict[str, str] = {}
+    for header in headers:
+        name, colon, value = header.partition(":")
+        if not colon or not name.strip():
+            raise click.UsageError(f"-H takes 'Name: value', not {header!r}.")
+        fields[name.strip()] = value.strip()
+    run(_ask(Relay(gateway), address, data, method, path, fields, timeout))
+
+
+async def _ask(
+    relay: Relay,
+    address: str,
+    data: str | None,
+    method: str | None,
+    path: str,
+    fields: dict[str, str],
+    seconds: float,
+) -> None:
+    async with relay:
+        body: str | bytes | None = None
+        if data is not None:
+            raw = await StandardInput().read() if data == "-" else data.encode("utf-8", "surrogateescape")
+            body, kind = as_data(raw)
+            if kind and not any(name.lower() == "content-type" for name in fields):
+                fields["Content-Type"] = kind
+        answer = await relay.ask(address, body, timeout=seconds, method=method, path=path, headers=fields)
+    write_body(answer.content)
+    if answer.status >= 400:
+        raise RelayError(f"The listener answered {answer.status} {answer.reason}".rstrip() + ".")
+
+
+@click.command(name="open")
+@click.argument("address")
+@click.option("--path", default="", help="Path and query added to the address.")
+@gateway_options
+def open_(gateway: Gateway, address: str, path: str) -> None:
+    """Open a socket and join it to standard input and output; the end of input closes our direction only.
+
+    \b
+    Example:
+      fanway open db < query.bin > answer.bin
+    """
+    run(_open(Relay(gateway), address, path))
+
+
+async def _open(relay: Relay, address: str, path: str) -> None:
+    async with relay:
+        socket = await relay.open(address, path=path)
+        sending = asyncio.create_task(_send_input(socket))
+        try:
+            async for fragment in socket.fragments():
+                write_body(fragment.data, end="")
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        await socket.close()
+
+
+async def _send_input(socket: Socket) -> None:
+    async for piece in StandardInput().pieces():
+        await socket.send(piece)
+    await socket.close_send()
+
+
+@click.command()
+@click.option(
+    "-L", "--local", "locals_", multiple=True, required=True, metavar="[HOST:]PORT:ADDRESS", help="Repeatable."
+)
+@gateway_options
+def forward(gateway: Gateway, locals_: tuple[str, ...]) -> None:
+    """Make relayed sockets reachable as local TCP ports. The other end runs `fanway listen … --to tcp://…`.
+
+    \b
+    Example:
+      fanway forward -L 5432:db
+    """
+    run(_forward(gateway, [parse_forward(text) for text in locals_]))
+
+
+async def _forward(gateway: Gateway, forwards: list[tuple[str, int, str]]) -> None:
+    async with Relay(gateway) as relay:
+        servers = []
+        for host, port, address in forwards:
+
+            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str = address) -> None:
+                await serve_forward(relay, address, reader, writer)
+
+            try:
+                server = await asyncio.start_server(serve, host, port, limit=READ_BYTES)
+            except OSError as error:
+                raise ConfigurationError(f"{host}:{port} cannot be listened on: {error.strerror}.") from None
+            servers.append(server)
+            say(f"{host}:{server.sockets[0].getsockname()[1]} leads to {address} (end with Ctrl-C)")
+        await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+async def serve_forward(relay: Relay, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Join one local TCP connection to a relayed socket; when that cannot be had, the TCP peer is reset."""
+    try:
+        socket = await relay.open(address)
+    except RelayError as error:
+        reset(writer)
+        say(f"{address}: {error}")
+        return
+    await join_stream(socket, reader, writer)
+
+
+def parse_forward(text: str) -> tuple[str, int, str]:
+    """`[HOST:]PORT:ADDRESS` as (host, port, address); the host is the loopback if not given."""
+    match = re.fullmatch(r"(?:(\[[^\]]+\]|[^:]+):)?(\d{1,5}):(.+)", text)
+    if not match or int(match.group(2)) > 65535:
+        raise click.UsageError(f"-L takes [HOST:]PORT:ADDRESS, not {text!r}.")
+    return (match.group(1) or "127.0.0.1").strip("[]"), int(match.group(2)), match.group(3)

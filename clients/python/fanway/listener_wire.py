@@ -1,0 +1,103 @@
+"""Commands of the listener's control channel (Azure Relay protocol guide), without I/O.
+
+`accept` and `request` come from the gateway, `response` and `renewToken` go to it; HTTP bodies are
+the binary message after their command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlencode
+
+from fanway.errors import RelayError
+
+CONTROL_BODY_BYTES = 64 * 1024  # a larger body goes by a rendezvous
+
+
+class CommandError(RelayError):
+    """The gateway sent a command that cannot be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptCommand:
+    """A sender wants a socket: connect to `address` to accept it."""
+
+    address: str = field(repr=False)  # the URL is the credential
+    id: str
+    headers: Mapping[str, str]
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCommand:
+    """An HTTP request. `method` is None in the address-only form: fetch it from `address`."""
+
+    address: str = field(repr=False)
+    id: str
+    method: str | None
+    target: str
+    headers: Mapping[str, str]
+    remote: str
+    has_body: bool
+
+
+def parse_command(text: str) -> AcceptCommand | RequestCommand | None:
+    """A command from the gateway; None for one of a later version. Raises CommandError."""
+    try:
+        message = json.loads(text)
+        if "accept" in message:
+            body = message["accept"]
+            return AcceptCommand(body["address"], body["id"], body.get("connectHeaders") or {}, _remote(body))
+        if "request" in message:
+            body = message["request"]
+            return RequestCommand(
+                body["address"],
+                body["id"],
+                body.get("method"),
+                body.get("requestTarget", ""),
+                body.get("requestHeaders") or {},
+                _remote(body),
+                bool(body.get("body")),
+            )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CommandError(f"The gateway sent a malformed command ({type(error).__name__}).") from None
+    return None
+
+
+def encode_response(request_id: str, status: int, reason: str, headers: Mapping[str, str], has_body: bool) -> str:
+    """The `response` command for a request."""
+    body = {
+        "requestId": request_id,
+        "statusCode": status,
+        "statusDescription": reason,
+        "responseHeaders": dict(headers),
+        "body": has_body,
+    }
+    return json.dumps({"response": body}, separators=(",", ":"))
+
+
+def encode_renewal(token: str) -> str:
+    """The `renewToken` command."""
+    return json.dumps({"renewToken": {"token": token}}, separators=(",", ":"))
+
+
+def listen_url(base: str, path: str, listener_id: str) -> str:
+    """The control channel of an encoded address."""
+    return f"{base}/$hc/{path}?sb-hc-action=listen&sb-hc-id={quote(listener_id)}"
+
+
+def connect_url(base: str, path: str, tracking_id: str) -> str:
+    """Where a sender opens a socket to an encoded address."""
+    return f"{base}/$hc/{path}?sb-hc-action=connect&sb-hc-id={quote(tracking_id)}"
+
+
+def reject_url(address: str, status: int, reason: str) -> str:
+    """The rendezvous URL that refuses a sender with a status and words."""
+    return f"{address}&{urlencode({'sb-hc-statusCode': status, 'sb-hc-statusDescription': reason})}"
+
+
+def _remote(body: Mapping[str, Mapping[str, object]]) -> str:
+    endpoint = body.get("remoteEndpoint") or {}
+    return f"{endpoint.get('address', '')}:{endpoint.get('port', '')}"

@@ -1,0 +1,321 @@
+"""The public object: publish, subscribe, listen, ask and open at one gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from fanway.address import check_address, check_pattern, encode_address
+from fanway.channel import innermost, unreachable
+from fanway.connect import Gateway, resolve
+from fanway.errors import RelayError, RelayTimeoutError, from_answer
+from fanway.event import Data, Receipt, as_payload
+from fanway.exchange import Handler
+from fanway.listener import Handlers, Listener, Offer
+from fanway.listener_wire import connect_url
+from fanway.session import Session
+from fanway.socket import Socket, open_socket
+from fanway.subscription import Subscription
+
+SocketHandler = Callable[[Socket], Awaitable[None]]
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A listener's answer to `ask`, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8."""
+        return self.content.decode()
+
+    def json(self) -> Any:
+        """The body read as JSON; raises ValueError if it is not."""
+        return json_.loads(self.content)
+
+
+class Opening:
+    """A socket being opened: `async with relay.open(…) as socket`, or `await relay.open(…)`."""
+
+    def __init__(self, opener: Callable[[], Awaitable[Socket]]) -> None:
+        self._opener = opener
+        self._socket: Socket | None = None
+
+    def __await__(self) -> Generator[Any, None, Socket]:
+        return self._opener().__await__()
+
+    async def __aenter__(self) -> Socket:
+        self._socket = await self._opener()
+        return self._socket
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        assert self._socket is not None
+        await self._socket.__aexit__(kind, *rest)
+
+
+class Relay:
+    """One namespace at one gateway. Made by `connect`; everything opens with its first use."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self._session = Session(gateway)
+        self._listeners: dict[str, Listener] = {}
+        self._client: httpx.AsyncClient | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave all addresses, end all subscriptions, close all connections."""
+        await asyncio.gather(*(listener.close() for listener in self._listeners.values()))
+        self._listeners.clear()
+        await self._session.close()
+        if self._client is not None:
+            await self._client.aclose()
+
+    # Events
+
+    async def publish(
+        self,
+        address: str,
+        data: Data = b"",
+        *,
+        id: str | None = None,
+        type: str | None = None,
+        source: str | None = None,
+        time: str | datetime | None = None,
+        content_type: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Receipt:
+        """Publish an event to all who subscribe; the receipt says how many that were.
+
+        `bytes` and `str` go as they are, other values as JSON. Raises RelayError; after
+        ConnectionLostError the event may or may not have been published.
+        """
+        payload, is_text, kind = as_payload(data, content_type)
+        members = {
+            "address": check_address(address),
+            "id": id,
+            "type": type,
+            "source": source,
+            "time": _timestamp(time) if time else None,
+            "ct": kind,
+            "attrs": dict(attributes) if attributes else None,
+        }
+        header = {name: value for name, value in members.items() if value is not None}
+        return await self._session.publish(header, payload, is_text)
+
+    async def publish_all(self, events: Iterable[tuple[str, Data]]) -> list[Receipt]:
+        """Publish (address, data) pairs in their order without waiting in between; the receipts, in order."""
+        tasks = [asyncio.ensure_future(self.publish(address, data)) for address, data in events]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def subscribe(
+        self,
+        pattern: str,
+        *,
+        after: str | datetime | None = None,
+        policy: str | None = None,
+        budget: int | None = None,
+    ) -> Subscription:
+        """Events of all addresses the pattern matches, as an asynchronous iterator.
+
+        `after`: None for what comes from now on, "start" for all that history holds, a cursor, or a
+        time. Survives reconnects. `policy` ("close" or "drop") and `budget` (bytes owed) narrow what
+        the relay allows a slow consumer.
+        """
+        start = _timestamp(after) if isinstance(after, datetime) else after or "now"
+        options = {name: value for name, value in (("policy", policy), ("budget", budget)) if value is not None}
+        return self._session.subscribe(check_pattern(pattern), start, options)
+
+    # Requests and sockets, as listener
+
+    def listen(self, address: str, *, sockets: bool = False) -> Callable[[H], H]:
+        """Decorator: answer requests at an address, or take its sockets (`sockets=True`).
+
+        A request handler takes a Request and returns a value sent as JSON, str, bytes, a Response,
+        None (204), or is an asynchronous generator, which is streamed. A socket handler takes a
+        Socket, which closes when it returns. One address may have one of each.
+        """
+
+        def register(handler: H) -> H:
+            if sockets:
+                self.listen_with(address, Handlers(on_offer=_accepting(handler)))
+            else:
+                self.listen_with(address, Handlers(on_request=handler))
+            return handler
+
+        return register
+
+    def listen_with(self, address: str, handlers: Handlers) -> Listener:
+        """The listener at an address, with these handlers added; the decorator `listen` in its plain form."""
+        address = check_address(address)
+        listener = self._listeners.get(address)
+        if listener is None:
+            listener = self._listeners[address] = Listener(self.gateway, address, handlers)
+            return listener
+        mine = listener.handlers
+        mine.on_request = handlers.on_request or mine.on_request
+        mine.on_offer = handlers.on_offer or mine.on_offer
+        return listener
+
+    async def listening(self) -> None:
+        """Wait until every listener of this object is online. Raises RelayError if the first attempt of one failed."""
+        for listener in list(self._listeners.values()):
+            await listener.online()
+
+    async def run(self) -> None:
+        """Serve the listeners until cancelled; raises RelayError when the gateway refuses one for good."""
+        await asyncio.gather(*(listener.ended() for listener in self._listeners.values()))
+
+    # Requests and sockets, as sender
+
+    async def ask(
+        self,
+        address: str,
+        data: Data = None,
+        *,
+        timeout: float = 60.0,  # noqa: ASYNC109 (seconds, as every HTTP client spells it)
+        method: str | None = None,
+        path: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send an HTTP request to one listener and wait for its answer, whatever its status.
+
+        `method` is POST with data, GET without. `path` (with a query if wanted) is added to the
+        address. Raises RelayError for what the gateway refuses: EndpointNotFoundError (nobody
+        listens), AuthorizationFailedError, RelayTimeoutError.
+        """
+        await self._settled()
+        address = check_address(address)
+        fields = {"ServiceBusAuthorization": self.gateway.token(self.gateway.credential.scope or address)}
+        payload: bytes | None = None
+        if data is not None:
+            payload, _, kind = as_payload(data)
+            if kind:
+                fields["Content-Type"] = kind
+        fields.update(headers or {})
+        url = f"{self.gateway.url}/{encode_address(address)}{_suffix(path)}"
+        verb = method or ("GET" if payload is None else "POST")
+        try:
+            answer = await self._http().request(verb, url, content=payload, headers=fields, timeout=timeout)
+        except httpx.TimeoutException:
+            raise RelayTimeoutError(f"No answer from {address} within {timeout:g} s.") from None
+        except httpx.RequestError as error:
+            raise unreachable(self.gateway.url, innermost(error)) from None
+        if answer.status_code >= 400 and "via" not in answer.headers:  # only listeners' answers carry Via
+            raise from_answer(
+                answer.status_code, answer.reason_phrase, answer.content, answer.headers.get("retry-after")
+            )
+        return Answer(answer.status_code, answer.headers, answer.content, answer.reason_phrase)
+
+    def open(
+        self,
+        address: str,
+        *,
+        path: str = "",
+        subprotocols: Iterable[str] = (),
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 70.0,
+    ) -> Opening:
+        """Open a socket to one listener: `async with relay.open("db") as socket`.
+
+        Raises RelayError: EndpointNotFoundError (nobody listens), the listener's own status when it
+        rejects, RelayTimeoutError after `timeout` seconds.
+        """
+        address = check_address(address)
+
+        async def opener() -> Socket:
+            await self._settled()
+            route, mark, query = (encode_address(address) + _suffix(path)).partition("?")
+            url = connect_url(self.gateway.socket_url, route, str(uuid.uuid4())) + (f"&{query}" if mark else "")
+            token = self.gateway.token(self.gateway.credential.scope or address)
+            fields = [("ServiceBusAuthorization", token), *(headers or {}).items()]
+            return await open_socket(
+                url, self.gateway, headers=fields, subprotocols=subprotocols, timeout_seconds=timeout
+            )
+
+        return Opening(opener)
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(verify=self.gateway.tls() or True, trust_env=not self.gateway.is_loopback)
+        return self._client
+
+    async def _settled(self) -> None:
+        """One's own listeners come first, so that a program can ask itself."""
+        for listener in list(self._listeners.values()):
+            try:
+                await listener.online()
+            except RelayError:
+                pass  # told by `listening` and `run`
+
+
+def connect(
+    url: str | None = None,
+    *,
+    key_name: str | None = None,
+    key: str | None = None,
+    token: str | None = None,
+    connection_string: str | None = None,
+    ca: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+) -> Relay:
+    """A Relay, to be used as `async with fanway.connect() as relay`.
+
+    What is not given comes from FANWAY_CONNECTION_STRING, FANWAY_URL, FANWAY_KEY_NAME, FANWAY_KEY,
+    FANWAY_TOKEN, FANWAY_CA, then from `connection.json` in the data folder (`data`, FANWAY_DATA or
+    `./.fanway`). Raises ConfigurationError when that is not enough.
+    """
+    return Relay(
+        resolve(url, key_name=key_name, key=key, token=token, connection_string=connection_string, ca=ca, data=data)
+    )
+
+
+def _accepting(handler: SocketHandler | Handler) -> Callable[[Offer], Awaitable[None]]:
+    """A socket handler as the listener wants it: accept with the sender's favourite sub-protocol, close at the end."""
+
+    async def on_offer(offer: Offer) -> None:
+        async with await offer.accept(offer.subprotocols[0] if offer.subprotocols else None) as socket:
+            await handler(socket)  # type: ignore[arg-type]
+
+    return on_offer
+
+
+def _timestamp(moment: str | datetime) -> str:
+    """RFC 3339 in UTC with `Z`; a naive datetime is taken as UTC."""
+    if isinstance(moment, str):
+        return moment
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _suffix(path: str) -> str:
+    if not path or path.startswith(("/", "?")):
+        return quote(path, safe="/?#[]!$&'()*+,;=:@~%-._")
+    return "/" + quote(path, safe="/?#[]!$&'()*+,;=:@~%-._")

@@ -1,0 +1,198 @@
+"""What `fanway listen --to` can join an address to: a local HTTP server or a TCP or Unix socket.
+
+The target is connected before the sender's socket is accepted, so a target that refuses is a
+rejection the sender sees, not an accepted and closed socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from fanway.errors import ConfigurationError, RelayError
+from fanway.exchange import Headers, Request, Response
+from fanway.listener import Handlers, Offer
+from fanway.socket import READ_BYTES, open_socket, reset
+from fanway.tcp import join_sockets, join_stream
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+# Hop-by-hop (RFC 9110, 7.6.1) and what each hop writes itself.
+_HOP = {
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+_HANDSHAKE = {"sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"}
+
+
+class Target(Protocol):
+    """Something local that requests and sockets are handed to."""
+
+    def handlers(self) -> Handlers:
+        """What the listener shall call."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is held open."""
+        ...
+
+
+class HttpTarget:
+    """A local HTTP server, which gets requests and WebSockets with the listener's address cut off the path."""
+
+    def __init__(self, url: str, address: str) -> None:
+        self._url = url.rstrip("/")
+        self._address = address
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None),
+        )
+
+    def handlers(self) -> Handlers:
+        return Handlers(self._request, self._offer)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _request(self, request: Request) -> Response:
+        content = request.stream() if request.is_streamed else await request.read()
+        try:
+            answer = await self._client.send(
+                httpx.Request(
+                    request.method,
+                    self._url + cut_address(request.target, self._address),
+                    headers=list(self._fields(request.headers).items()),
+                    content=content or None,
+                ),
+                stream=True,
+            )
+        except httpx.TransportError as error:
+            return Response(f"The local target {self._url} did not answer: {error}", 502)
+        headers = _joined([(n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers.raw])
+        reason = answer.extensions.get("reason_phrase", b"").decode("latin-1")
+        return Response(_raw(answer), answer.status_code, headers, reason)
+
+    async def _offer(self, offer: Offer) -> None:
+        url = "ws" + self._url.removeprefix("http") + cut_address(offer.target, self._address)
+        headers = [(n, v) for n, v in self._fields(offer.headers).items() if n.lower() not in _HANDSHAKE]
+        try:
+            local = await open_socket(
+                url, headers=headers, subprotocols=offer.subprotocols, timeout_seconds=CONNECT_TIMEOUT_SECONDS
+            )
+        except RelayError as error:
+            await offer.reject(error.status or 502, error.message)
+            return
+        try:
+            remote = await offer.accept(local.subprotocol)
+        except RelayError:
+            local.abort()
+            raise
+        await join_sockets(remote, local)
+
+    def _fields(self, headers: Headers) -> dict[str, str]:
+        named = {name.strip().lower() for name in headers.get("connection", "").split(",")}
+        fields = {n: v for n, v in headers.items() if n.lower() not in _HOP | named}
+        if "host" in headers:
+            fields["X-Forwarded-Host"] = headers["host"]
+        fields["X-Forwarded-Prefix"] = f"/{self._address}"
+        return fields
+
+
+class StreamTarget:
+    """A TCP (`host`, `port`) or Unix (`path`) server behind relayed sockets; requests are answered 501."""
+
+    def __init__(self, host: str = "", port: int = 0, path: str = "") -> None:
+        self._host, self._port, self._path = host, port, path
+
+    def handlers(self) -> Handlers:
+        return Handlers(self._request, self._offer)
+
+    async def close(self) -> None:
+        pass
+
+    async def _request(self, request: Request) -> Response:
+        return Response("This address takes sockets, not requests.", 501)
+
+    async def _offer(self, offer: Offer) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                if self._path:
+                    reader, writer = await asyncio.open_unix_connection(self._path, limit=READ_BYTES)
+                else:
+                    reader, writer = await asyncio.open_connection(self._host, self._port, limit=READ_BYTES)
+        except OSError as error:  # TimeoutError is one
+            await offer.reject(502, f"The target refused the connection: {error.strerror or type(error).__name__}.")
+            return
+        try:
+            remote = await offer.accept(offer.subprotocols[0] if offer.subprotocols else None)
+        except RelayError:
+            reset(writer)
+            raise
+        await join_stream(remote, reader, writer)
+
+
+def parse_target(text: str, address: str) -> Target:
+    """`:3000`, `host:port`, `http://…`, `tcp://host:port` or `unix:/path`. Raises ConfigurationError."""
+    if text.startswith("unix:"):
+        return StreamTarget(path=text.removeprefix("unix:").removeprefix("//"))
+    if text.startswith("tcp://"):
+        parts = urlsplit(text)
+        if parts.hostname and _port(text):
+            return StreamTarget(parts.hostname, _port(text))
+    elif text.startswith(("http://", "https://")) and urlsplit(text).hostname:
+        return HttpTarget(text, address)
+    elif re.fullmatch(r":\d+|\d+", text):
+        return HttpTarget(f"http://localhost:{text.lstrip(':')}", address)
+    elif re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):\d+(/.*)?", text):
+        return HttpTarget(f"http://{text}", address)
+    raise ConfigurationError(
+        f"{text!r} is no target: give :3000, localhost:3000, http://…, tcp://host:port, unix:/path, module:app or -."
+    )
+
+
+def cut_address(target: str, address: str) -> str:
+    """A request target without the listener's address in front: `/shop/price?x=1` under `shop` is `/price?x=1`."""
+    path, mark, query = target.partition("?")
+    segments, cut = path.strip("/").split("/"), address.split("/")
+    mine = [unquote(segment).lower() for segment in segments[: len(cut)]]
+    if mine == [segment.lower() for segment in cut]:
+        rest = path.lstrip("/").split("/", len(cut))
+        path = "/" + (rest[len(cut)] if len(rest) > len(cut) else "")
+    return path + mark + query
+
+
+async def _raw(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it stands on the wire, not decompressed."""
+    try:
+        async for piece in answer.aiter_raw():
+            yield piece
+    finally:
+        await answer.aclose()
+
+
+def _joined(fields: list[tuple[str, str]]) -> Mapping[str, str]:
+    """One value per name, repeats joined by a comma, hop-by-hop fields left out."""
+    joined = Headers()
+    for name, value in fields:
+        if name.lower() in _HOP:
+            continue
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+def _port(url: str) -> int:
+    try:
+        return urlsplit(url).port or 0
+    except ValueError:
+        return 0

@@ -1,0 +1,193 @@
+"""The `fanway` command as a process of its own, against a running gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+class Shell:
+    """Starts commands in an empty folder, the gateway known from the environment."""
+
+    def __init__(self, world: Any, folder: Path, cleanup: AsyncExitStack) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("FANWAY_")}
+        gateway = {"URL": world.url, "KEY_NAME": "RootManageSharedAccessKey", "KEY": "root-key-of-the-test-world"}
+        self.environ = kept | {f"FANWAY_{name}": value for name, value in gateway.items()}
+        self.folder = folder
+        self._cleanup = cleanup
+
+    async def start(self, *arguments: str) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from fanway.cli import main; main()",
+            *arguments,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=self.folder,
+            env=self.environ,
+        )
+        self._cleanup.push_async_callback(self._end, process)
+        return process
+
+    async def run(self, *arguments: str, stdin: bytes = b"") -> Done:
+        process = await self.start(*arguments)
+        async with asyncio.timeout(20):
+            out, err = await process.communicate(stdin)
+        return Done(process.returncode, out.decode(), err.decode())
+
+    async def _end(self, process: Process) -> None:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line_of(stream: asyncio.StreamReader | None) -> str:
+    assert stream is not None
+    return (await asyncio.wait_for(stream.readline(), 15)).decode()
+
+
+@pytest.fixture
+async def shell(world: Any, tmp_path: Path) -> AsyncIterator[Shell]:
+    folder = tmp_path / "shell"
+    folder.mkdir()
+    async with AsyncExitStack() as cleanup:
+        yield Shell(world, folder, cleanup)
+
+
+async def test_what_is_published_is_printed_by_who_subscribes(shell: Shell) -> None:
+    subscriber = await shell.start("subscribe", "orders/**", "--count", "2")
+    assert "subscribed to orders/**" in await line_of(subscriber.stderr)
+    published = await shell.run("publish", "orders/eu/7", '{"total": 42}')
+    assert published.code == 0
+    receipt = json.loads(published.out)
+    assert (receipt["matched"], receipt["queued"]) == (1, 1)
+    assert (await shell.run("publish", "orders/\x1b[31m".replace("\x1b", ""), "-", stdin=b"\x1b[2Jtext")).code == 0
+    assert await line_of(subscriber.stdout) == 'orders/eu/7\t{"total": 42}\n'
+    assert await line_of(subscriber.stdout) == "orders/[31m\t\\x1b[2Jtext\n"
+    assert await asyncio.wait_for(subscriber.wait(), 10) == 0
+
+
+async def test_lines_are_events_and_history_is_read_as_json(shell: Shell) -> None:
+    published = await shell.run("publish", "orders/log", "-", "--lines", "--type", "line", stdin=b"one\r\ntwo\nthree")
+    assert [json.loads(line)["matched"] for line in published.out.splitlines()] == [0, 0, 0]
+    read = await shell.run("subscribe", "orders/*", "--from", "start", "--json", "--count", "3")
+    events = [json.loads(line) for line in read.out.splitlines()]
+    assert [(event["data"], event["type"], event["address"]) for event in events] == [
+        ("one", "line", "orders/log"),
+        ("two", "line", "orders/log"),
+        ("three", "line", "orders/log"),
+    ]
+
+
+async def test_a_subscriber_that_waits_in_vain_fails(shell: Shell) -> None:
+    done = await shell.run("subscribe", "orders/**", "--count", "1", "--timeout", "0.2")
+    assert done.code == 1
+    assert "0 of 1 events" in done.err
+
+
+async def test_an_interrupt_is_quiet(shell: Shell) -> None:
+    subscriber = await shell.start("subscribe", "orders/**")
+    await line_of(subscriber.stderr)
+    subscriber.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        out, err = await subscriber.communicate()
+    assert (subscriber.returncode, out, err.strip()) == (130, b"", b"")
+
+
+async def test_a_listener_on_standard_output_prints_requests(shell: Shell) -> None:
+    listener = await shell.start("listen", "shop", "--to", "-")
+    assert "listening at" in await line_of(listener.stderr)
+    assert (await shell.run("ask", "shop", "hello", "--path", "/x?y=1")).code == 0
+    assert await line_of(listener.stdout) == "POST /shop/x?y=1\thello\n"
+
+
+async def test_a_handler_in_a_file_answers(shell: Shell) -> None:
+    (shell.folder / "prices.py").write_text(
+        "async def app(request):\n    return {'sku': (await request.json())['sku']}\n"
+    )
+    listener = await shell.start("listen", "shop/price", "--to", "prices:app")
+    await line_of(listener.stderr)
+    answer = await shell.run("ask", "shop/price", '{"sku": 7}')
+    assert (answer.code, answer.out) == (0, '{"sku":7}')
+
+
+async def test_asking_nobody_fails_with_a_tracking_id(shell: Shell) -> None:
+    done = await shell.run("ask", "shop")
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "tracking id" in done.err
+
+
+async def test_open_joins_standard_input_and_output_with_half_close(shell: Shell) -> None:
+    """R16"""
+
+    async def reverse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read())[::-1])
+        writer.close()
+
+    server = await asyncio.start_server(reverse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    listener = await shell.start("listen", "shop", "--to", f"tcp://127.0.0.1:{port}")
+    await line_of(listener.stderr)
+    done = await shell.run("open", "shop", stdin=b"stressed")
+    assert (done.code, done.out) == (0, "desserts")
+    forwarder = await shell.start("forward", "-L", "0:shop")
+    local = (await line_of(forwarder.stderr)).partition(" leads")[0].rpartition(":")[2]
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(local))
+    writer.write(b"drawer")
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 10) == b"reward"
+    writer.close()
+    server.close()
+
+
+async def test_relays_are_added_listed_and_removed(shell: Shell) -> None:
+    assert (await shell.run("relay", "add", "plants/oslo", "--history", "50", "--anonymous")).code == 0
+    listed = await shell.run("relay", "ls", "--json")
+    [added] = [relay for line in listed.out.splitlines() if (relay := json.loads(line))["name"] == "plants/oslo"]
+    assert (added["history"]["events"], added["requiresClientAuthorization"]) == (50, False)
+    assert "plants/oslo\tnative" in (await shell.run("relay", "ls")).out
+    assert (await shell.run("relay", "rm", "plants/oslo")).code == 0
+    assert (await shell.run("relay", "rm", "plants/oslo")).code == 1
+
+
+async def test_keys_are_added_rotated_and_removed_and_sign_tokens(shell: Shell) -> None:
+    added = await shell.run("key", "add", "sender", "--right", "Send", "--relay", "shop")
+    assert added.code == 0
+    assert added.out.startswith("Endpoint=sb://127.0.0.1:")
+    assert added.out.endswith(";EntityPath=shop\n")
+    token = await shell.run("token", "shop", "--send")
+    assert (token.err, token.out.endswith("&skn=sender\n")) == ("", True)
+    assert "sender\tSend" in (await shell.run("key", "ls", "--relay", "shop")).out
+    rotated = await shell.run("key", "rotate", "sender", "--relay", "shop")
+    assert rotated.code == 0
+    assert rotated.out != added.out
+    assert (await shell.run("key", "rm", "sender", "--relay", "shop")).code == 0
+    wide = await shell.run("token", "shop", "--send")
+    assert wide.out.endswith("&skn=RootManageSharedAccessKey\n")
+    assert "RootManageSharedAccessKey" in wide.err
+
+
+async def test_the_status_is_told(shell: Shell) -> None:
+    assert json.loads((await shell.run("status", "--json")).out)
+    assert shell.environ["FANWAY_URL"] in (await shell.run("status")).out
