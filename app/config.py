@@ -65,21 +65,17 @@ class Deadlines(_Part):
 
     accept_seconds: float = Field(default=30, gt=0, description="For a listener to come to a rendezvous.")
     response_seconds: float = Field(default=60, gt=0, description="For a listener to begin its answer to a request.")
-    idle_seconds: float = Field(
-        default=60, gt=0, description="For the next bytes of a request or answer that has begun."
-    )
+    idle_seconds: float = Field(default=60, gt=0, description="For the next bytes of an answer that has begun.")
     close_seconds: float = Field(
         default=5, gt=0, description="For a peer to finish closing; then its connection is aborted."
     )
     half_close_seconds: float = Field(
         default=60, gt=0, description="For the other side of a half-closed socket to end too."
     )
-    ping_seconds: float = Field(
-        default=25, gt=0, description="Between pings on quiet control channels and subscriptions."
-    )
+    ping_seconds: float = Field(default=25, gt=0, description="Between pings on quiet control channels.")
     keep_alive_seconds: float = Field(default=75, gt=0, description="For the next request on an idle HTTP connection.")
     drain_seconds: float = Field(
-        default=10, ge=0, description="For connections to end in good order when the gateway stops."
+        default=10, ge=0, description="For requests and rendezvous under way to end when the gateway stops."
     )
     token_grace_seconds: float = Field(default=300, ge=0, description="That a token stays good past its expiry.")
 

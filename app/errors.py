@@ -1,43 +1,17 @@
 """The errors of the gateway, and the only map from an error to a status, a reason and a close code.
 
 The layer that knows raises; the edge renders. Every refusal carries a tracking id, which the edge
-adds when it renders (see `app.telemetry.sentence`).
+adds when it renders (see `app.telemetry.sentence`). A class's first sentence says when it is raised;
+docs/errors.md is made from it.
 
     RelayError
-      BadRequest           400  the request cannot be understood
-        UnknownAction      400  `sb-hc-action` names nothing
-        PeerWireError      400  the peer broke a protocol
-      AccessError
-        Unauthorized       401  token missing, malformed, badly signed, wrong audience
-          TokenExpired     401
-        ClaimMissing       403  a verified token lacks the right, or does not reach so far
-      AddressError
-        EndpointNotFound   404  nothing is provisioned there
-        UnknownHost        404  no namespace answers to this host name
-        NoListener         404  provisioned, but nobody listens
-        AddressExists      409
-      RendezvousError
-        Rejected           the listener's own status and words
-        RendezvousExpired  403  a rendezvous URL that is unknown, used or too old
-        AcceptTimeout      404  (HTTP 504) nobody came to the rendezvous in time
-        ResponseTimeout    504  the listener did not answer in time
-        ListenerGone       502  the listener left before it answered
-        Gone               410  what a listener is told that turned its sender away
-        BadAnswer          502  the listener's answer cannot be relayed
-      CapacityError
-        QuotaExceeded      429
-        TooManyListeners   403
-        GatewayDraining    503
-        Overloaded         503
-        PayloadTooLarge    413
-        HeadTooLarge       431
-        TooSlow            408
-      MethodNotAllowed     405
-      NotImplementedVerb   501
-      Unsupported          415 / 400 options that a transport cannot honour
-      Unprocessable        422
-      StoreError           500
-        MigrationMissing  StoreUnavailable (503)
+      BadRequest         UnknownAction  PeerWireError  UpgradeRequired
+      AccessError        Unauthorized (TokenExpired)  ClaimMissing
+      AddressError       EndpointNotFound  UnknownHost  NoListener  AddressExists
+      RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone  BadAnswer
+      CapacityError      QuotaExceeded  GatewayDraining  Overloaded  PayloadTooLarge  HeadTooLarge  TooSlow
+      MethodNotAllowed   NotImplementedVerb  Unsupported
+      StoreError         MigrationMissing  StoreUnavailable
 """
 
 from __future__ import annotations
@@ -48,7 +22,7 @@ from fanout.errors import FanoutError
 
 
 class RelayError(Exception):
-    """A refusal or failure that a peer gets to see.
+    """The gateway failed; the operator finds the cause under the tracking id. The base of all.
 
     `status` is the HTTP status, `close` the WebSocket close code, `code` a stable name for
     programs, `is_transient` whether the same call may succeed later.
@@ -68,15 +42,28 @@ class RelayError(Exception):
 
 
 class BadRequest(RelayError):
+    """The request cannot be understood; the message says what is wrong."""
+
     status, close, code = 400, 1008, "BadRequest"
 
 
 class UnknownAction(BadRequest):
+    """`sb-hc-action` names nothing that exists."""
+
     code = "UnknownAction"
 
 
+class UpgradeRequired(BadRequest):
+    """A WebSocket upgrade is of another version than 13; the answer names ours (RFC 6455, 4.4)."""
+
+    status, code = 426, "UpgradeRequired"
+
+
 class PeerWireError(BadRequest):
-    """The peer broke a protocol. `close` is the close code its WebSocket gets (RFC 6455, 7.4.1)."""
+    """The peer broke a protocol.
+
+    `close` is the close code its WebSocket gets (RFC 6455, 7.4.1).
+    """
 
     close, code = 1002, "ProtocolError"
 
@@ -86,75 +73,104 @@ class PeerWireError(BadRequest):
 
 
 class AccessError(RelayError):
+    """The base of what follows."""
+
     status, close, code = 401, 1008, "Unauthorized"
 
 
 class Unauthorized(AccessError):
-    pass
+    """The token is missing, malformed, badly signed, or made for another host or path."""
 
 
 class TokenExpired(Unauthorized):
+    """The token is older than its expiry and the grace period."""
+
     code = "TokenExpired"
 
 
 class ClaimMissing(AccessError):
+    """The token is good but lacks the right, or does not reach so far."""
+
     status, code = 403, "ClaimMissing"
 
 
 class AddressError(RelayError):
+    """The base of what follows."""
+
     status, close, code = 404, 1008, "NotFound"
 
 
 class EndpointNotFound(AddressError):
+    """Nothing is provisioned there."""
+
     code = "EndpointNotFound"
 
 
 class UnknownHost(AddressError):
+    """No namespace answers to the name in the Host header."""
+
     code = "UnknownHost"
 
 
 class NoListener(AddressError):
+    """The relay exists, but nobody listens there now."""
+
     code, is_transient = "NoListener", True
 
 
 class AddressExists(AddressError):
+    """The name is taken by something else."""
+
     status, code = 409, "AddressExists"
 
 
 class RendezvousError(RelayError):
+    """The base of what follows."""
+
     status, close, code = 502, 1011, "RendezvousFailed"
 
 
 class Rejected(RendezvousError):
-    """The listener said no; its status and words go to the sender verbatim."""
+    """The listener said no; its own status and words go to the sender verbatim."""
 
     code = "Rejected"
 
 
 class RendezvousExpired(RendezvousError):
+    """A rendezvous URL is unknown, was used, or is too old."""
+
     status, close, code = 403, 1008, "RendezvousExpired"
 
 
 class AcceptTimeout(RendezvousError):
+    """No listener came to the rendezvous of a socket in time."""
+
     status, code, is_transient = 404, "AcceptTimeout", True
 
 
 class ResponseTimeout(RendezvousError):
+    """The listener did not begin its answer in time, or stopped in the middle."""
+
     status, code, is_transient = 504, "ResponseTimeout", True
 
 
 class ListenerGone(RendezvousError):
+    """The listener left before its answer was complete."""
+
     code, is_transient = "ListenerGone", True
 
 
 class Gone(RendezvousError):
-    """The answer to a listener that came to turn its sender away."""
+    """A listener came to turn its sender away; this is its own answer."""
 
     status, close, code = 410, 1000, "Gone"
 
 
 class BadAnswer(RendezvousError):
-    """The listener's answer cannot be relayed; `request_id` is the request it belongs to, if it named one."""
+    """The listener's answer cannot be relayed.
+
+    `request_id` is the request it belongs to, if it named one.
+    """
 
     code = "BadAnswer"
 
@@ -164,64 +180,78 @@ class BadAnswer(RendezvousError):
 
 
 class CapacityError(RelayError):
+    """The base of what follows."""
+
     status, close, code, is_transient = 503, 1013, "Overloaded", True
 
 
 class QuotaExceeded(CapacityError):
+    """A limit on how many there may be of something is reached."""
+
     status, code = 429, "QuotaExceeded"
 
 
-class TooManyListeners(CapacityError):
-    status, code = 403, "TooManyListeners"
-
-
 class GatewayDraining(CapacityError):
+    """The gateway is stopping and takes no new work."""
+
     close, code = 1012, "GatewayDraining"
 
 
 class Overloaded(CapacityError):
-    pass
+    """There are as many connections as the gateway can hold, or a peer takes nothing more."""
 
 
 class PayloadTooLarge(CapacityError):
+    """A body, an event or a message is larger than allowed."""
+
     status, close, code, is_transient = 413, 1009, "PayloadTooLarge", False
 
 
 class HeadTooLarge(CapacityError):
+    """A request's head, or a part of a body that is none of it, is larger than allowed."""
+
     status, close, code, is_transient = 431, 1009, "HeadTooLarge", False
 
 
 class TooSlow(CapacityError):
+    """A request's head did not arrive in time."""
+
     status, close, code = 408, 1008, "TooSlow"
 
 
 class MethodNotAllowed(RelayError):
+    """The door does not know this method, or the method is CONNECT."""
+
     status, close, code = 405, 1008, "MethodNotAllowed"
 
 
 class NotImplementedVerb(RelayError):
+    """The method is none that the parser knows."""
+
     status, close, code = 501, 1008, "NotImplementedVerb"
 
 
 class Unsupported(RelayError):
-    """Something well-formed that this door or transport does not carry."""
+    """Something well-formed is not carried by this door or transport, or not by this version."""
 
     status, close, code = 400, 1008, "Unsupported"
 
 
-class Unprocessable(RelayError):
-    status, close, code = 422, 1007, "Unprocessable"
-
-
 class StoreError(RelayError):
+    """The registry failed."""
+
     code = "StoreError"
 
 
 class MigrationMissing(StoreError):
+    """The database does not fit this version's migrations."""
+
     code = "MigrationMissing"
 
 
 class StoreUnavailable(StoreError):
+    """The registry cannot be reached or written."""
+
     status, code, is_transient = 503, "StoreUnavailable", True
 
 
@@ -249,7 +279,7 @@ KEY_REVOKED = Close(1008, "The key or rule behind this connection is gone.", Fal
 TOKEN_EXPIRED = Close(1008, "ExpiredToken: The token is expired.", True)
 SLOW_CONSUMER = Close(1013, "Slow consumer: more bytes were owed than the budget allows.", True)
 UNRESPONSIVE = Close(1011, "The peer did not answer pings.", True)
-GATEWAY_FAULT = Close(1011, "The gateway failed.", True)
+SENDER_LEFT = Close(1001, "The sender has left.", False)
 
 CLOSES: dict[str, Close] = {
     "NORMAL": NORMAL,
@@ -259,5 +289,5 @@ CLOSES: dict[str, Close] = {
     "TOKEN_EXPIRED": TOKEN_EXPIRED,
     "SLOW_CONSUMER": SLOW_CONSUMER,
     "UNRESPONSIVE": UNRESPONSIVE,
-    "GATEWAY_FAULT": GATEWAY_FAULT,
+    "SENDER_LEFT": SENDER_LEFT,
 }

@@ -137,11 +137,11 @@ class Gateway:
     def _build_context(self) -> Context:
         settings, registry = self.settings, self.registry
         loop = asyncio.get_running_loop()
-        advertised = settings.advertise.partition("//")[2] if settings.advertise else None
+        advertised = settings.advertise.partition("//")[2].rstrip("/") if settings.advertise else None
         hosts = Hosts(
             registry.namespaces,
             is_loopback=settings.is_loopback,
-            advertised=host_name(advertised) if advertised else None,
+            advertised=host_name(advertised) if advertised else _reachable(settings.plain_bind.host),
         )
 
         def soon(callback: Callable[[], None]) -> None:
@@ -252,10 +252,16 @@ def _bound(where: Bind) -> socket.socket:
 
 def _url(listen: Listen) -> str:
     host, port = listen.socket.getsockname()[:2]
+    host = _reachable(host)
     scheme = "http" if listen.tls is None else "https"
     if listen.tls is not None and host in ("127.0.0.1", "::1"):
         host = "localhost"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _reachable(host: str) -> str:
+    """A bind address as clients on this machine can use it: all interfaces are reached by the loopback."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def _raise_file_limit() -> int:

@@ -67,10 +67,10 @@ class Relay:
     created_at: float = 0.0
     updated_at: float = 0.0
     rules: dict[str, Rule] = field(default_factory=dict)  # by name, ASCII-folded
+    key: str = field(init=False)  # the name, ASCII-folded
 
-    @property
-    def key(self) -> str:
-        return fold(self.name)
+    def __post_init__(self) -> None:
+        self.key = fold(self.name)
 
     def listen_address(self, address: str) -> str:
         """Where listeners register: at their own address on `native`, at the relay on Azure's profile."""
@@ -118,7 +118,7 @@ class Namespace:
 
 def fold(path: str) -> str:
     """ASCII case folded, all else left alone: how relay paths and rule names compare."""
-    return path.translate(_ASCII_LOWER)
+    return path.lower() if path.isascii() else path.translate(_ASCII_LOWER)
 
 
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}

@@ -62,6 +62,7 @@ class History:
             raise ValueError(f"an epoch is 8 lower-case hexadecimal digits, not {epoch!r}")
         self.epoch = epoch
         self.head = 0  # the last offset given
+        self.cut_at = float("-inf")  # when the last event that is gone was received, Unix seconds
         self._floor = 0  # the last offset that is gone
         self._keep_events = keep_events
         self._keep_seconds = keep_seconds
@@ -107,6 +108,7 @@ class History:
             ):
                 return
             self._floor += 1
+            self.cut_at = oldest.received_at
             del self._events[self._floor]
             self._bytes -= len(oldest.payload)
 
@@ -142,7 +144,7 @@ class History:
         return found
 
     def at(self, unix_time: float) -> int:
-        """The offset after which lie the kept events received at `unix_time` or later."""
+        """The offset after which lie the kept events received at `unix_time` or later; see `cut_at` for the others."""
         kept = range(self._floor + 1, self.head + 1)
         return self._floor + bisect_left(kept, unix_time, key=lambda offset: self._events[offset].received_at)
 

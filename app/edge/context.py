@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fanway.edge")
 
 READ_BYTES = 256 * 1024
+PUBLISH_READ_BYTES = 64 * 1024  # a publisher is read in smaller gulps, so that no tick grows too large
 
 
 class Live(Protocol):
@@ -63,9 +64,11 @@ class Context:
     rendezvous: dict[str, Appointment] = field(default_factory=dict)  # by the secret in its URL
     owed: Owed = field(init=False)
     read_buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
+    publish_buffer: memoryview = field(init=False)  # the start of the same memory
 
     def __post_init__(self) -> None:
         self.owed = Owed(self.wheel, self.settings.budgets.process_bytes)
+        self.publish_buffer = self.read_buffer[:PUBLISH_READ_BYTES]
 
     def realm(self, host: str) -> Realm:
         """The realm of the namespace that answers to a Host header. Raises UnknownHost."""

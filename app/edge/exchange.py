@@ -37,6 +37,7 @@ class Exchange:
         self.is_started = False
         self.is_body_complete = not head.has_body
         self.is_answering = False
+        self.is_streaming = False
         self.is_over = False
         self._is_chunked = False
         self._is_mute = False
@@ -80,6 +81,7 @@ class Exchange:
 
     def start_answer(self, status: int, headers: Headers, length: int | None, reason: str | None = None) -> None:
         """The answer's head; `length` None means that the body ends when `finish` is called."""
+        self.is_streaming = True
         self.seam.outflow.write(self._answer_head(status, headers, length, reason))
 
     def send(self, data: bytes) -> None:

@@ -90,6 +90,9 @@ class FeedSocket(MessageSocket):
 
     # --- the peer's pace ---
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.context.publish_buffer
+
     def receive(self, data: bytes | memoryview) -> None:
         super().receive(data)
         if self.outflow.is_paused and self.outflow.backlog() > REPLY_BYTES:

@@ -277,6 +277,9 @@ class Feed:
     def _hold(self, outlet: Outlet) -> None:
         """Be subscribed with this outlet, instead of what was before."""
         router = self.mouth.realm.router
+        self.mouth.realm.tick.flush()
+        if self.is_over:  # by that flush
+            return
         if self._held is not None:
             router.unsubscribe(self._held)
         is_exclusive = self._is_sole and outlet is self.mouth and self.pattern.is_concrete
@@ -313,7 +316,8 @@ class Feed:
 
     def _go_live(self) -> None:
         self._hold(self.mouth)
-        self.on_live()
+        if not self.is_over:
+            self.on_live()
 
 
 def budget_of(context: Context, relay: Relay, wanted: int | None) -> int:

@@ -37,6 +37,9 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
 
 
+_NOBODY = asyncio.Protocol()
+
+
 class Seam(HttpToolsProtocol):
     """One HTTP connection. `context` is set on a subclass made by `bind`."""
 
@@ -100,6 +103,8 @@ class Seam(HttpToolsProtocol):
         if cut_short is not None and not cut_short.is_over:  # it will never be whole
             self._queue.remove(cut_short)
             self._lose(cut_short)
+        if self._queue and self._queue[0].is_streaming:
+            return False  # who half-closes does so before the answer begins; in its midst a FIN means leaving
         return self.is_busy and self.scheme == "http"  # the writing half stays while an answer is owed; TLS has no half
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -344,6 +349,7 @@ class Seam(HttpToolsProtocol):
             return
         self._cancel_deadline()
         self.connections.discard(self)
+        self.transport.set_protocol(_NOBODY)  # or uvloop would keep this seam's methods, and so the seam, for good
         self.transport.set_protocol(protocol)
         self.parser = self.flow = self.cycle = self.scope = None  # type: ignore[assignment]
         protocol.begin(rest)

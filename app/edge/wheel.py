@@ -15,13 +15,15 @@ _log = logging.getLogger("fanway.edge")
 class Deadline:
     """A pending call; `cancel()` it when what it waits for has happened."""
 
-    __slots__ = ("_callback",)
+    __slots__ = ("_bucket", "_callback")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, callback: Callable[[], None], bucket: set[Deadline]) -> None:
         self._callback: Callable[[], None] | None = callback
+        self._bucket = bucket
 
     def cancel(self) -> None:
         self._callback = None
+        self._bucket.discard(self)  # most deadlines are cancelled; none must stay until its time
 
     def fire(self) -> None:
         callback, self._callback = self._callback, None
@@ -35,19 +37,20 @@ class Wheel:
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution_seconds: float = 0.25) -> None:
         self._loop = loop
         self._resolution = resolution_seconds
-        self._buckets: dict[int, list[Deadline]] = {}
+        self._buckets: dict[int, set[Deadline]] = {}
         self._last = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def after(self, seconds: float, callback: Callable[[], None]) -> Deadline:
         """Call `callback` in `seconds`, unless cancelled."""
-        deadline = Deadline(callback)
         now = self._loop.time()
         bucket = int((now + seconds) / self._resolution) + 1
         if self._timer is None:
             self._last = int(now / self._resolution)
             self._timer = self._loop.call_later(self._resolution, self._turn)
-        self._buckets.setdefault(bucket, []).append(deadline)
+        due = self._buckets.setdefault(bucket, set())
+        deadline = Deadline(callback, due)
+        due.add(deadline)
         return deadline
 
     def stop(self) -> None:
@@ -62,7 +65,7 @@ class Wheel:
         due = [self._buckets.pop(bucket) for bucket in range(self._last + 1, now + 1) if bucket in self._buckets]
         self._last = now
         for deadlines in due:
-            for deadline in deadlines:
+            for deadline in list(deadlines):
                 try:
                     deadline.fire()
                 except Exception:

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from fanway.connect import Gateway
-from fanway.token import Credential
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
+
+from fanway.connect import Gateway
+from fanway.token import Credential
 
 
 class Line:

@@ -7,10 +7,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from fanway.address import check_address, check_pattern, encode_address, is_concrete, literal_prefix, matches
-from fanway.errors import InvalidAddressError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fanway.address import check_address, check_pattern, encode_address, is_concrete, literal_prefix, matches
+from fanway.errors import InvalidAddressError
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 ADDRESSES = json.loads((VECTORS / "addresses.json").read_text())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fanway.asgi import call_application, is_application, load_code
 from fanway.errors import ConfigurationError
 from fanway.exchange import Request

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fanway import cli
 from fanway.cli_events import as_data, as_json_line, as_line
 from fanway.cli_options import safe
 from fanway.cli_relays import parse_forward
 from fanway.event import Event
-from hypothesis import given
-from hypothesis import strategies as st
 
 OURS = {"publish", "subscribe", "listen", "ask", "open", "forward", "token", "relay", "key", "status"}
 

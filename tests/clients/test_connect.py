@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+
+from fanway.cli_manage import connection_string
 from fanway.connect import Gateway, parse_connection_string, resolve
 from fanway.errors import ConfigurationError
 
@@ -92,3 +94,12 @@ def test_a_broken_connection_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "connection.json").write_text("{")
     with pytest.raises(ConfigurationError, match=r"connection\.json"):
         resolve(data=tmp_path, environ={})
+
+
+def test_a_printed_connection_string_leads_to_the_port_that_speaks_tls(tmp_path: Path) -> None:
+    """The SDKs take `sb:` to mean TLS, so the plain port must not be named by it."""
+    stored = {"url": "http://127.0.0.1:8480", "tls_url": "https://localhost:8443", "key_name": "n", "key": "k"}
+    (tmp_path / "connection.json").write_text(json.dumps(stored))
+    text = connection_string(resolve(data=tmp_path, environ={}), "shop", "secret", "orders")
+    assert text == "Endpoint=sb://localhost:8443/;SharedAccessKeyName=shop;SharedAccessKey=secret;EntityPath=orders"
+    assert resolve(connection_string=text, data=tmp_path, environ={}).url == "https://localhost:8443"

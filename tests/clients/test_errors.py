@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fanway.errors import (
     AuthorizationFailedError,
     EndpointNotFoundError,
@@ -14,8 +17,6 @@ from fanway.errors import (
     from_answer,
     from_status,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def test_our_own_json_refusal() -> None:

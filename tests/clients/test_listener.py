@@ -6,13 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import fanway
 import pytest
+from worlds import KEY, KEY_NAME, running_gateway
+
+import fanway
 from fanway.connect import Gateway
 from fanway.exchange import Request
 from fanway.listener import Handlers
 from fanway.token import Credential
-from worlds import KEY, KEY_NAME, running_gateway
 
 
 async def hello(request: Request) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fanway.listener_wire import (
     AcceptCommand,
     CommandError,
@@ -15,8 +18,6 @@ from fanway.listener_wire import (
     parse_command,
     reject_url,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 REMOTE = {"address": "10.0.0.1", "port": 4711}
 

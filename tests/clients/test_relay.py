@@ -8,8 +8,9 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
-import fanway
 import pytest
+
+import fanway
 from fanway import Relay, Request, Response, Socket
 from fanway.socket import reset
 

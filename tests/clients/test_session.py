@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
 from fanway.backoff import Backoff
 from fanway.connect import Gateway
 from fanway.errors import AuthorizationFailedError, ConnectionLostError, QuotaExceededError, RelayError

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fanway.errors import QuotaExceededError
 from fanway.session_wire import (
     Position,
@@ -15,8 +18,6 @@ from fanway.session_wire import (
     event_of,
     parse_position,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def test_a_text_payload_travels_in_a_text_message() -> None:

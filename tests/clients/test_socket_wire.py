@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.streams import StreamReader
+
 from fanway.socket_wire import (
     BINARY,
     CONTINUATION,
@@ -15,10 +20,6 @@ from fanway.socket_wire import (
     parse_head,
     parse_length,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from websockets.frames import Frame, Opcode
-from websockets.streams import StreamReader
 
 
 def parsed(data: bytes) -> Frame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from fanway import subscription as module
 from fanway.errors import RelayError
 from fanway.session_wire import Message, decode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fanway.errors import ConfigurationError
 from fanway.targets import HttpTarget, StreamTarget, cut_address, parse_target
 

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import fanway
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+import fanway
 from fanway.cli_relays import serve_forward
 from fanway.relay import Relay
 from fanway.targets import parse_target
-from websockets.asyncio.server import ServerConnection, serve
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -189,17 +189,15 @@ def key_rotate(gateway: Gateway, name: str, secondary: bool, relay_name: str | N
       fanway key rotate shop-sender --relay shop
     """
     query, which = _of_relay(relay_name), "secondary" if secondary else "primary"
-    path = f"rules/{quote(name, safe='')}"
-    call(gateway, "POST", f"{path}/rotate", {"key": which}, query)
-    keys = call(gateway, "GET", f"{path}/keys", query=query)
+    keys = call(gateway, "POST", f"rules/{quote(name, safe='')}/rotate", {"key": which}, query)
     print_line(connection_string(gateway, name, keys[f"{which}Key"], relay_name))
 
 
 def connection_string(gateway: Gateway, name: str, secret: str, relay_name: str | None) -> str:
-    """What an SDK takes; the endpoint is written `sb://` as they want it."""
-    netloc = urlsplit(gateway.url).netloc
+    """What an SDK takes: the endpoint is written `sb://`, which they take to mean TLS; `http://` without it."""
+    scheme, netloc = ("sb", urlsplit(gateway.tls_url).netloc) if gateway.tls_url else urlsplit(gateway.url)[:2]
     entity = f";EntityPath={relay_name}" if relay_name else ""
-    return f"Endpoint=sb://{netloc}/;SharedAccessKeyName={name};SharedAccessKey={secret}{entity}"
+    return f"Endpoint={scheme}://{netloc}/;SharedAccessKeyName={name};SharedAccessKey={secret}{entity}"
 
 
 @click.command()

@@ -24,12 +24,16 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A resolved gateway: its base URL (`http` or `https`, no trailing slash) and a credential."""
+    """A resolved gateway: its base URL (`http` or `https`, no trailing slash) and a credential.
+
+    `tls_url` is the base URL by TLS where one is known, else empty.
+    """
 
     url: str
     credential: Credential
     ca: str | None = None
     namespace: str = ""
+    tls_url: str = ""
     _tls: list[ssl.SSLContext] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -133,6 +137,7 @@ def resolve(
         _credential(given, inherited, stored if is_own else {}, base),
         authority or None,
         _text(stored, "namespace") if is_own else "",
+        base if base.startswith("https:") else (_text(stored, "tls_url") if is_own else ""),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from wires import UPGRADE_LINES, small_window, until
 from worlds import Listener, Request, World, running_gateway
 
 from app.config import Deadlines, Limits
+from app.edge.seam import Seam
 
 LENGTH_32K = 32 * 1024
 
@@ -340,3 +342,14 @@ async def test_a_door_of_sockets_is_recognised_however_it_is_spelt(world: World)
     for path in ["//$hc/open", "//open", "/$hc/open", "/%24hc/open", "/$HC/open"]:
         assert (await world.client.get(f"{world.url}{path}")).status_code == 400, path
     assert listener.requests == []
+
+
+async def test_an_upgraded_connection_keeps_nothing_of_its_seam(world: World) -> None:
+    listener = await world.listen("hyco")
+    async with world.connect("hyco") as socket:
+        await socket.send("still here")
+        assert await socket.recv() == "still here"
+        gc.collect()
+        seams = [found for found in gc.get_objects() if isinstance(found, Seam)]
+        assert [seam for seam in seams if seam.parser is None and seam.flow is None] == []
+    assert len(listener.accepts) == 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import orjson
-from app.errors import DRAINING
 
+from app.errors import DRAINING
 from app.wire.native.chunks import chunk
 from app.wire.native.ndjson import JsonLines
 from fanout.event import Event

@@ -1,0 +1,73 @@
+"""Who may do what where, step by step and in one order."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from worlds import World
+
+from app.edge.admission import address_of, admit
+from app.errors import BadRequest, ClaimMissing, EndpointNotFound, Unauthorized
+from app.namespace import Profile, Relay, Right
+from fanout.errors import InvalidAddress
+
+
+async def test_a_bad_token_learns_nothing_about_what_exists(world: World) -> None:
+    """Authenticate, then look for the relay, then for the right."""
+    context = world.gateway.context
+    realm = context.realms[world.namespace]
+    sender = world.token("ruled", rule="sender", key="sender-key")
+    steps: list[tuple[str, str | None, type[Exception]]] = [
+        ("nowhere", None, Unauthorized),
+        ("nowhere", "nonsense", Unauthorized),
+        ("nowhere", world.token(), EndpointNotFound),
+        ("hyco", world.token("shop"), Unauthorized),
+        ("hyco", sender, Unauthorized),
+        ("ruled", sender, ClaimMissing),
+        ("", world.token(), BadRequest),
+    ]
+    for path, token, error in steps:
+        with pytest.raises(error):
+            admit(context, realm, Right.LISTEN, path, token)
+    relay, address, grant = admit(context, realm, Right.SEND, "ruled/x", sender)
+    assert (relay.name, address, grant.rule) == ("ruled", "ruled/x", "sender")
+
+
+async def test_an_open_relay_admits_senders_without_a_look_at_their_token(world: World) -> None:
+    context = world.gateway.context
+    realm = context.realms[world.namespace]
+    assert admit(context, realm, Right.SEND, "open/x", "nonsense")[2].is_anonymous
+    with pytest.raises(Unauthorized):
+        admit(context, realm, Right.LISTEN, "open/x", "nonsense")
+
+
+def test_a_native_address_is_canonical_and_never_repaired() -> None:
+    relay = Relay("Shop")
+    assert address_of(relay, "shop/De%73k/") == "Shop/Desk"
+    for path in ("shop//x", "shop/../x", "shop/%2e%2e", "shop/a%2fb", "shop/%00", "shop/%ff", "shop/*"):
+        with pytest.raises(InvalidAddress):
+            address_of(relay, path)
+
+
+def test_an_azure_suffix_is_opaque_but_moves_no_border() -> None:
+    """W04: what could leave a token's scope once decoded is in no scope."""
+    relay = Relay("a/b", Profile.HYBRID_CONNECTION)
+    assert address_of(relay, "A/B") == "a/b"
+    assert address_of(relay, "a/b/x%20y") == "a/b/x y"
+    for path in ("a/b/c/../d", "a/b/c%2fd", "a/b/%2e%2e", "a/b/c%5cd"):
+        assert "\0" in address_of(relay, path)
+
+
+async def test_a_dynamic_relay_begins_only_where_it_is_asked_for(world: World) -> None:
+    context = world.gateway.context
+    realm = context.realms[world.namespace]
+    with pytest.raises(Unauthorized):
+        admit(context, realm, Right.LISTEN, "fresh", world.token("other"), opens_dynamic=True)
+    assert realm.find("fresh") is None
+    relay, address, _ = admit(context, realm, Right.LISTEN, "fresh/x", world.token(), opens_dynamic=True)
+    assert (relay.name, relay.is_dynamic, address) == ("fresh", True, "fresh/x")
+    for path in ("gr%C3%BC%C3%9F", "a~b@c", "$x", "-"):
+        with pytest.raises((BadRequest, InvalidAddress)):
+            admit(context, realm, Right.LISTEN, path, world.token(), opens_dynamic=True)
+    assert cast(object, realm.find("grüß")) is None

@@ -1,0 +1,78 @@
+"""A namespace at work: dynamic relays and histories."""
+
+from __future__ import annotations
+
+import pytest
+from worlds import World
+
+from app.edge.realm import LINGER_SECONDS, Realm
+from app.errors import EndpointNotFound, Unauthorized
+from app.namespace import Namespace, Right
+from app.store.registry import RelaySettings
+from fanout.tick import Tick
+
+
+def realm_of(world: World) -> Realm:
+    return world.gateway.context.realms[world.namespace]
+
+
+async def test_a_dynamic_relay_lingers_after_its_last_use(world: World) -> None:
+    realm = realm_of(world)
+    grant = world.gateway.authorizer.authorize(world.token(), world.namespace, None)
+    relay = realm.find_or_open("fresh/x", grant, Right.LISTEN)
+    assert realm.find_or_open("FRESH/y", grant, Right.LISTEN) is relay
+    world.clock.offset = LINGER_SECONDS - 10
+    realm.sweep()
+    assert realm.find("fresh") is relay
+    realm.touch(relay)
+    world.clock.offset += LINGER_SECONDS - 10
+    realm.sweep()
+    assert realm.find("fresh") is relay
+    world.clock.offset += 20
+    realm.sweep()
+    assert realm.find("fresh") is None
+
+
+async def test_a_dynamic_relay_stays_while_somebody_listens(world: World) -> None:
+    listener = await world.listen("fresh")
+    realm = realm_of(world)
+    for _ in range(3):
+        world.clock.offset += LINGER_SECONDS + 1
+        realm.sweep()
+    assert realm.find("fresh") is not None
+    await listener.socket.close()
+    world.clock.offset += LINGER_SECONDS + 1
+    realm.sweep()
+    assert realm.find("fresh") is None
+
+
+async def test_a_provisioned_relay_never_goes_by_itself(world: World) -> None:
+    realm = realm_of(world)
+    for relay in list(world.namespace.relays.values()):
+        realm.touch(relay)
+    world.clock.offset = 10 * LINGER_SECONDS
+    realm.sweep()
+    assert realm.find("hyco") is not None
+
+
+async def test_a_dynamic_relay_needs_a_grant_and_a_realm_that_allows_it(world: World) -> None:
+    realm = realm_of(world)
+    authorize = world.gateway.authorizer.authorize
+    with pytest.raises(Unauthorized):
+        realm.find_or_open("fresh", authorize(world.token("other"), world.namespace, None), Right.LISTEN)
+    strict = Realm(Namespace("strict"), Tick(lambda callback: None), world.clock, None)
+    with pytest.raises(EndpointNotFound):
+        strict.find_or_open("fresh", authorize(world.token(), world.namespace, None), Right.LISTEN)
+    strict.sweep()
+
+
+async def test_a_history_belongs_to_one_life_of_a_relay(world: World) -> None:
+    """R04: recreated, it has another epoch, so that old cursors show a gap."""
+    realm, registry = realm_of(world), world.gateway.registry
+    relay = realm.find("orders")
+    assert relay is not None
+    history = realm.history(relay)
+    assert realm.history(relay) is history
+    await registry.delete_relay(world.namespace, relay)
+    again = await registry.put_relay(world.namespace, "orders", RelaySettings())
+    assert realm.history(again).epoch != history.epoch

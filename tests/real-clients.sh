@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs the programs that the end-to-end tests run as real clients: curl, Node.js with the hyco modules, Chromium.
+# As root with apt-get what is missing is installed; otherwise its tests are skipped, each saying why.
+set -euo pipefail
+cd "$(dirname "$0")/node"
+
+missing=()
+for program in curl:curl node:nodejs npm:npm chromium:chromium; do
+  command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
+done
+
+if ((${#missing[@]})); then
+  if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
+    echo "Installing ${missing[*]} ..."
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get -qq update && apt-get -qq install -y --no-install-recommends "${missing[@]}"; } >/dev/null ||
+      echo "apt-get could not install ${missing[*]}: the tests that need them are skipped."
+  else
+    echo "Not installed, and only root can with apt-get: ${missing[*]}. The tests that need them are skipped."
+  fi
+fi
+
+if command -v npm >/dev/null && ! [[ node_modules/.package-lock.json -nt package-lock.json ]]; then
+  echo "Installing the Node modules ..."
+  npm ci --silent || echo "npm could not install the Node modules: the tests that need them are skipped."
+fi

@@ -1,0 +1,56 @@
+"""Real clients against a whole gateway, over its plain and its TLS door."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import FANWAY, NODE_SCRIPTS, Door, Program, Served, StartNode, require_node_modules, running
+from worlds import KEY, KEY_NAME, running_gateway
+
+
+@pytest.fixture(params=["plain", "tls"])
+async def door(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Door]:
+    """A gateway's plain door, then another's TLS door with the development certificate."""
+    secure = request.param == "tls"
+    async with running_gateway(tmp_path, tls=secure) as world:
+        where = f"localhost:{world.tls_port}" if secure else world.host
+        yield Door(world, f"wss://{where}" if secure else f"ws://{where}", f"https://{where}" if secure else world.url)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[StartNode]:
+    """Starts a script of tests/node with these options; the root key and the gateway's CA go along."""
+    executable = require_node_modules()
+    async with contextlib.AsyncExitStack() as programs:
+
+        async def start(script: str, ca: Path | None = None, **options: Any) -> Program:
+            options = {"rule": KEY_NAME, "key": KEY, "keys": [KEY], **options}
+            env = {"NODE_EXTRA_CA_CERTS": str(ca)} if ca else None
+            command = running(executable, NODE_SCRIPTS / f"{script}.js", json.dumps(options), env=env)
+            return await programs.enter_async_context(command)
+
+        yield start
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """`fanway serve` with the relays `hyco` and `orders`."""
+    relays = tmp_path / "relays.json"
+    rules = [{"name": KEY_NAME, "rights": ["Listen", "Send", "Manage"], "primaryKey": KEY}]
+    provisioned = {"relays": [{"name": "hyco", "profile": "hybridConnection"}, {"name": "orders"}], "rules": rules}
+    relays.write_text(json.dumps(provisioned))
+    data = tmp_path / "data"
+    async with contextlib.AsyncExitStack() as lives:
+
+        async def start(port: int) -> Served:
+            command = [FANWAY, "serve", "--json", "--no-tls", "--listen", f"127.0.0.1:{port}"]
+            program = await lives.enter_async_context(running(*command, "--data", data, "--relays", relays))
+            ready = await program.expect("ready")
+            return Served(int(ready["url"].rpartition(":")[2]), program, start)
+
+        yield await start(0)
