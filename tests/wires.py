@@ -1,14 +1,17 @@
-"""WebSockets spoken byte by byte, for what no well-behaved library would send."""
+"""Requests and WebSockets spoken byte by byte, for what no well-behaved library would send."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable
+from typing import Any
 
-from worlds import Wire, World
+from websockets.asyncio.client import ClientConnection
+from worlds import Listener, OnRequest, Request, Wire, World
 
-from app.wire.frames import CLOSE, frame_head
+from app.wire.frames import CLOSE, TEXT, frame_head
 
 KEY_LINES = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 UPGRADE_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n" + KEY_LINES
@@ -74,3 +77,25 @@ async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not is_so():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+def answering(*args: Any, **kwargs: Any) -> OnRequest:
+    """A handler that gives one answer."""
+
+    async def on_request(listener: Listener, request: Request, body: bytes, socket: ClientConnection) -> None:
+        await listener.respond(request, socket, *args, **kwargs)
+
+    return on_request
+
+
+async def ask(world: World, path: str, *lines: str, method: str = "GET", wire: Wire | None = None) -> Wire:
+    """A request written by hand; the answer is still to be read."""
+    wire = wire or await world.raw()
+    await wire.send("\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {world.host}", *lines, "", ""]))
+    return wire
+
+
+async def send_response(meeting: Wire, id: str, **members: Any) -> None:
+    """A listener's answer to request `id`; its body is still to be sent."""
+    response = {"requestId": id, "statusCode": 200, "body": True, **members}
+    await meeting.send(masked(TEXT, json.dumps({"response": response}).encode()))

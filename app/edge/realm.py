@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,6 +52,7 @@ class Realm:
         self._dynamic = dynamic
         self._histories: dict[str, tuple[Relay, History]] = {}
         self._used_at: dict[Relay, float] = {}
+        self._sockets: Counter[Relay] = Counter()
         namespace.on_change.append(self._on_change)
 
     def find(self, path: str) -> Relay | None:
@@ -88,13 +90,23 @@ class Realm:
         if relay.is_dynamic:
             self._used_at[relay] = self._clock()
 
+    def hold(self, relay: Relay) -> None:
+        """A socket lives on the relay now, whoever listens; `release` it when that ends."""
+        self._sockets[relay] += 1
+
+    def release(self, relay: Relay) -> None:
+        self._sockets[relay] -= 1
+        if not self._sockets[relay]:
+            del self._sockets[relay]
+            self.touch(relay)
+
     def sweep(self) -> None:
         """Remove dynamic relays that nobody has used for five minutes; they keep their history until then."""
         now = self._clock()
         if self._dynamic is None:
             return
         for relay, used_at in list(self._used_at.items()):
-            if self.roster.count(relay.key) or self.router.subscriptions(relay.key):
+            if relay in self._sockets or self.roster.count(relay.key) or self.router.subscriptions(relay.key):
                 self._used_at[relay] = now
             elif now - used_at > LINGER_SECONDS:
                 del self._used_at[relay]

@@ -87,6 +87,8 @@ class SplicedSocket(Socket):
     def on_lost(self) -> None:
         self.context.lives.discard(self)
         mate = self.mate
+        if mate is not None:
+            self.realm.release(self.relay)
         if mate is None or mate.is_lost or mate.is_ending:
             for side in (self, mate):
                 if side is not None and side._half_close is not None:
@@ -149,6 +151,7 @@ def join(sender: SplicedSocket, listener: SplicedSocket, sub_protocol: str | Non
     sender.answer(sub_protocol)
     for side in (listener, sender):
         side.context.lives.add(side)
+        side.realm.hold(side.relay)
     listener.start_reading()
     sender.start_reading()
     for side in (listener, sender):

@@ -72,6 +72,21 @@ async def test_a_listener_without_right_is_told_what_is_wrong(world: World, capl
     assert KEY not in caplog.text
 
 
+async def test_a_token_that_is_a_little_off_is_worth_nothing(world: World) -> None:
+    """S12: each alike 401."""
+    token = world.token("hyco")
+    expiry = re.search(r"se=(\d+)", token)
+    assert expiry
+    spoiled = [
+        token.replace(expiry[0], f"se={value}") for value in ("", "-1", "1" + "0" * 30, "9" * 400, "nan", "inf", "1e9")
+    ]
+    spoiled += [token.replace(f"&{expiry[0]}", ""), token.replace("%3D", ""), token.replace("%3D", "%3D%3D")]
+    spoiled += [token.replace(KEY_NAME, "Nobody"), token.replace("sig=", "sig=A"), token[:-1], token.split(" ")[1]]
+    for wrong in spoiled:
+        assert (await refused(world, "hyco", {"ServiceBusAuthorization": wrong}))[0] == 401, wrong
+    await world.listen("hyco", headers={"ServiceBusAuthorization": token})
+
+
 async def test_an_unknown_path_is_404_only_for_holders_of_a_token(tmp_path: Path) -> None:
     """P02."""
     async with running_gateway(tmp_path, dynamic_relays=False) as world:

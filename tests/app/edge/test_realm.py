@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from wires import until
 from worlds import World
 
 from app.edge.realm import LINGER_SECONDS, Realm
@@ -33,14 +34,20 @@ async def test_a_dynamic_relay_lingers_after_its_last_use(world: World) -> None:
     assert realm.find("fresh") is None
 
 
-async def test_a_dynamic_relay_stays_while_somebody_listens(world: World) -> None:
+async def test_a_dynamic_relay_stays_while_somebody_listens_or_talks(world: World) -> None:
     listener = await world.listen("fresh")
     realm = realm_of(world)
     for _ in range(3):
         world.clock.offset += LINGER_SECONDS + 1
         realm.sweep()
     assert realm.find("fresh") is not None
-    await listener.socket.close()
+    async with world.connect("fresh") as socket:
+        await listener.socket.close()
+        world.clock.offset += LINGER_SECONDS + 1
+        realm.sweep()
+        await socket.send("still here")
+        assert await socket.recv() == "still here"
+    await until(lambda: not world.gateway.context.lives)
     world.clock.offset += LINGER_SECONDS + 1
     realm.sweep()
     assert realm.find("fresh") is None
