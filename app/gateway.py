@@ -177,7 +177,6 @@ class Gateway:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=int(self.settings.deadlines.close_seconds) + 1,
         )
         return EdgeServer(config, self.context, listens, handles_signals=self._handles_signals)
 

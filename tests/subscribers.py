@@ -13,7 +13,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from worlds import World
 
-from app.edge.feed_sockets import EventSocket
+from app.edge.feeds.sockets import EventSocket
 
 PATIENCE_SECONDS = 10
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from app.edge import feed_http, feed_sockets, sockets
+from app.edge import sockets
 from app.edge.asgi import AsgiExchange
 from app.edge.exchange import Exchange
+from app.edge.feeds import http as feed_http
+from app.edge.feeds import sockets as feed_sockets
 from app.edge.refusal import Door
 from app.edge.requests import RelayedRequest
 from app.edge.websocket import Socket

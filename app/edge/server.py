@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Generator
+from types import FrameType
 from typing import NamedTuple
 
 import uvicorn
@@ -23,7 +24,8 @@ from app.edge.seam import Seam
 from app.errors import DRAINING
 
 BACKLOG = 4096
-DRAIN_POLL_SECONDS = 0.05
+DRAIN_POLL_SECONDS = 0.01
+TICK_SECONDS = 1.0
 
 
 class Listen(NamedTuple):
@@ -43,6 +45,7 @@ class EdgeServer(uvicorn.Server):
         self._context = context
         self._listens = listens
         self._handles_signals = handles_signals
+        self._exiting = asyncio.Event()
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -56,13 +59,41 @@ class EdgeServer(uvicorn.Server):
         await self.on_tick(0)  # the Date header is there before the first answer
         self.ready.set()
 
+    async def main_loop(self) -> None:
+        """Keep the Date header true, until told to exit."""
+        while not self.should_exit:
+            await self.on_tick(0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._exiting.wait(), TICK_SECONDS)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._drain()
-        await super().shutdown(sockets)
+        """Drain, close the listening sockets, tell all that is live, and wait for it to go."""
+        context, deadlines = self._context, self._context.settings.deadlines
+        context.is_draining = True
+        await self._until(lambda: not self._is_busy(), deadlines.drain_seconds)
+        for server in self.servers:
+            server.close()
+        for live in list(context.lives):
+            live.end(DRAINING)
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Seam):
+                connection.close()
+        await self._until(lambda: not (context.connections or self.server_state.tasks), deadlines.close_seconds)
+        for live in list(context.lives):
+            live.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        for server in self.servers:
+            await server.wait_closed()
 
     def exit(self) -> None:
         """Ask for the drain and the end, as SIGTERM does."""
         self.should_exit = True
+        self._exiting.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._context.loop.call_soon_threadsafe(self._exiting.set)  # a signal arrives between two steps of the loop
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -81,20 +112,6 @@ class EdgeServer(uvicorn.Server):
         protocol_class = self.config.http_protocol_class
         assert issubclass(protocol_class, Seam)
         return protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-
-    async def _drain(self) -> None:
-        """Refuse new work, wait for rendezvous and requests under way, then say goodbye to all that is live."""
-        context, deadlines = self._context, self._context.settings.deadlines
-        context.is_draining = True
-        await self._until(lambda: not self._is_busy(), deadlines.drain_seconds)
-        for live in list(context.lives):
-            live.end(DRAINING)
-        await self._until(lambda: not context.lives, deadlines.close_seconds)
-        for live in list(context.lives):
-            live.abort()
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, Seam):
-                connection.close()
 
     async def _until(self, is_done: Callable[[], bool], seconds: float) -> None:
         deadline = self._context.loop.time() + seconds

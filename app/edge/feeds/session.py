@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
-from app.edge.callers import may_publish, may_subscribe
-from app.edge.feed_socket import FeedSocket
-from app.edge.feeds import HEARTBEAT_SECONDS, Feed, Gate, Mouth, budget_of, find_beginning, new_event_id, publish
+from app.edge.feeds.callers import may_publish, may_subscribe
+from app.edge.feeds.feed import HEARTBEAT_SECONDS, Feed, Gate, Mouth, budget_of, find_beginning, new_event_id, publish
+from app.edge.feeds.socket import FeedSocket
 from app.edge.realm import Realm
 from app.errors import BadRequest, ClaimMissing, Close, EndpointNotFound, QuotaExceeded, RelayError, as_relay_error
 from app.namespace import Relay, Right

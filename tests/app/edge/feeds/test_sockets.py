@@ -151,7 +151,7 @@ async def test_a_page_of_a_foreign_origin_is_refused_where_origins_are_listed(tm
 
 
 async def test_a_silent_peer_is_pinged_and_then_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.edge.feed_socket.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("app.edge.feeds.socket.HEARTBEAT_SECONDS", 0.01)
     wire = await world.raw()
     await wire.send(
         f"GET /-/events/orders/eu HTTP/1.1\r\nHost: {world.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -166,7 +166,7 @@ async def test_a_silent_peer_is_pinged_and_then_given_up(world: World, monkeypat
 
 
 async def test_a_peer_that_answers_pings_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.edge.feed_socket.HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr("app.edge.feeds.socket.HEARTBEAT_SECONDS", 0.2)
     async with socket(world, "orders/eu") as subscriber:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.5):

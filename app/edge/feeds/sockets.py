@@ -10,12 +10,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
-from app.edge.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
-from app.edge.feed_exchange import raw_address
-from app.edge.feed_socket import FeedSocket
-from app.edge.feeds import Feed, Gate, Mouth, Voice, budget_of, find_beginning, new_event_id, publish
+from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
+from app.edge.feeds.exchange import raw_address
+from app.edge.feeds.feed import Feed, Gate, Mouth, Voice, budget_of, find_beginning, new_event_id, publish
+from app.edge.feeds.session import SessionSocket
+from app.edge.feeds.socket import FeedSocket
 from app.edge.realm import Realm
-from app.edge.session import SessionSocket
 from app.edge.websocket import Socket
 from app.errors import PeerWireError, Unsupported
 from app.namespace import Relay

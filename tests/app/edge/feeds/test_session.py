@@ -158,7 +158,7 @@ async def test_a_publish_without_a_number_asks_no_receipt(world: World) -> None:
 
 
 async def test_the_position_is_told_every_heartbeat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.edge.feed_socket.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("app.edge.feeds.socket.HEARTBEAT_SECONDS", 0.01)
     async with session(world) as peer:
         await peer.subscribe(1, "orders/eu")
         receipt = await publish(world, "orders/elsewhere")

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
-from app.edge.feeds import HEARTBEAT_SECONDS
-from app.edge.lease import Lease
+from app.edge.feeds.feed import HEARTBEAT_SECONDS
+from app.edge.feeds.lease import Lease
 from app.edge.realm import Realm
 from app.edge.refusal import Door
 from app.edge.websocket import MessageSocket

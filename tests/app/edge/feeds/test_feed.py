@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.access.grant import Grant
-from app.edge.feeds import Feed, Gate, Mouth, find_beginning, new_event_id, publish
+from app.edge.feeds.feed import Feed, Gate, Mouth, find_beginning, new_event_id, publish
 from app.edge.outflow import Outflow
 from app.edge.realm import Realm
 from app.namespace import HistoryLimits, Namespace, Relay, Right

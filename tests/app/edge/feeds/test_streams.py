@@ -63,7 +63,7 @@ async def test_subscribers_of_every_transport_get_the_same_order(world: World) -
 
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/x-ndjson"])
 async def test_heartbeats_move_the_position(world: World, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.edge.feed_http.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("app.edge.feeds.http.HEARTBEAT_SECONDS", 0.01)
     if kind == "text/event-stream":
         async with sse(world, "orders/eu") as stream:
             await stream.block()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
-from app.edge.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
 from app.edge.exchange import Exchange
-from app.edge.feeds import Beginning, Feed, Gate, find_beginning, new_event_id, publish
-from app.edge.lease import Lease
+from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
+from app.edge.feeds.feed import Beginning, Feed, Gate, find_beginning, new_event_id, publish
+from app.edge.feeds.lease import Lease
 from app.edge.realm import Realm
 from app.edge.refusal import refusal
 from app.errors import BadRequest, Close, PayloadTooLarge, RelayError, Unsupported, as_relay_error

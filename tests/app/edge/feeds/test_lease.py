@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from worlds import World
 
-from app.edge.lease import Lease
+from app.edge.feeds.lease import Lease
 from app.errors import ENTITY_GONE, KEY_REVOKED, TOKEN_EXPIRED, Close
 
 

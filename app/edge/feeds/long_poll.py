@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import orjson
 
-from app.edge.callers import cors_headers
-from app.edge.feed_exchange import Subscribe
-from app.edge.feeds import Beginning, Feed, Gate, Mouth
+from app.edge.feeds.callers import cors_headers
+from app.edge.feeds.exchange import Subscribe
+from app.edge.feeds.feed import Beginning, Feed, Gate, Mouth
 from app.edge.outflow import HIGH_BYTES
 from app.edge.wheel import Deadline
 from app.errors import Close

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.edge.callers import cors_headers
 from app.edge.exchange import Exchange
-from app.edge.feed_exchange import Misdirected, Preflight, Publish, Subscribe
-from app.edge.feeds import HEARTBEAT_SECONDS, Beginning, Feed, Gate, Mouth, budget_of
-from app.edge.long_poll import LongPoll
+from app.edge.feeds.callers import cors_headers
+from app.edge.feeds.exchange import Misdirected, Preflight, Publish, Subscribe
+from app.edge.feeds.feed import HEARTBEAT_SECONDS, Beginning, Feed, Gate, Mouth, budget_of
+from app.edge.feeds.long_poll import LongPoll
 from app.edge.wheel import Deadline
 from app.errors import SLOW_CONSUMER, TOKEN_EXPIRED, Close, MethodNotAllowed, RelayError, TokenExpired
 from app.wire.http import Head, Headers

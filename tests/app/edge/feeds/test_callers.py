@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from worlds import World
 
-from app.edge.callers import check_origin, cors_headers, may_publish, may_subscribe, preflight_headers, token_of
+from app.edge.feeds.callers import check_origin, cors_headers, may_publish, may_subscribe, preflight_headers, token_of
 from app.errors import AccessError, BadRequest, ClaimMissing, EndpointNotFound, Unauthorized
 from app.wire.http import Head
 from fanout.address import check_pattern
