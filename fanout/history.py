@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from fanout.errors import InvalidCursor
@@ -89,27 +90,29 @@ class History:
 
     def append(self, event: Event, now: float) -> None:
         """Take the event of the next offset into the stream, and cut what the limits no longer allow."""
-        if event.offset != self.head + 1:
-            raise ValueError(f"offset {event.offset} does not follow {self.head}")
-        self.head = event.offset
-        self._events[event.offset] = event
-        self._bytes += len(event.payload)
+        self.extend((event,), now)
+
+    def extend(self, events: Sequence[Event], now: float) -> None:
+        """The same for a run of events, whose offsets follow each other."""
+        for event in events:
+            offset = event.offset
+            if offset != self.head + 1:
+                raise ValueError(f"offset {offset} does not follow {self.head}")
+            self.head = offset
+            self._events[offset] = event
+            self._bytes += len(event.payload)
         self.prune(now)
 
     def prune(self, now: float) -> None:
         """Cut what the limits no longer allow at Unix time `now`; `append` does this too."""
-        earliest = now - self._keep_seconds
-        while self._events:
-            oldest = self._events[self._floor + 1]
-            if (
-                len(self._events) <= self._keep_events
-                and self._bytes <= self._keep_bytes
-                and oldest.received_at >= earliest
-            ):
+        events, earliest = self._events, now - self._keep_seconds
+        while events:
+            oldest = events[self._floor + 1]
+            if len(events) <= self._keep_events and self._bytes <= self._keep_bytes and oldest.received_at >= earliest:
                 return
             self._floor += 1
             self.cut_at = oldest.received_at
-            del self._events[self._floor]
+            del events[self._floor]
             self._bytes -= len(oldest.payload)
 
     def limit(self, keep_events: int, keep_seconds: float, keep_bytes: int, now: float) -> None:

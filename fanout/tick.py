@@ -9,7 +9,7 @@ Scheduling is passed in; a sweep over many outlets goes in slices so that the lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from fanout.event import Event
@@ -24,11 +24,6 @@ class Receipt(NamedTuple):
     queued: int
     behind: int
     dropped: int
-
-
-class _Entry(NamedTuple):
-    relay: str
-    event: Event
 
 
 class _Share:
@@ -49,11 +44,13 @@ class _Sweep:
 
     def __init__(
         self,
-        entries: list[_Entry],
+        events: list[Event],
+        relays: list[str],
         due: dict[Cohort, list[int]],
         callbacks: dict[int, Callable[[Receipt], None]],
     ) -> None:
-        self.entries = entries
+        self.events = events
+        self.relays = relays  # the key of each event's relay
         self.due = due
         self.shares: list[_Share] = []
         self.recheck: set[Outlet] = set()  # whose subscriptions or permissions changed since the gathering
@@ -85,7 +82,7 @@ class _Sweep:
         for cohort, indexes in self.due.items():
             subscriptions = cohort.of(outlet)
             if subscriptions:
-                addresses = ((index, self.entries[index].event.address) for index in indexes)
+                addresses = ((index, self.events[index].address) for index in indexes)
                 found.update(i for i, address in addresses if any(s.may_receive(address) for s in subscriptions))
         return tuple(sorted(found))
 
@@ -111,18 +108,24 @@ class _Sweep:
         return kept
 
     def _joined(self, share: _Share) -> bytes:
-        encoded = self._encoded.setdefault(share.encoding, {})
+        """The bytes of a share; an event that several shares hold is encoded once."""
+        encoding, events = share.encoding, self.events
+        if len(share.indexes) == len(events) and encoding not in self._encoded:
+            parts = [encoding.encode(event) for event in events]
+            self._encoded[encoding] = dict(enumerate(parts)) if len(self.shares) > 1 else {}
+            return encoding.join(parts)
+        encoded = self._encoded.setdefault(encoding, {})
         for index in share.indexes:
             if index not in encoded:
-                encoded[index] = share.encoding.encode(self.entries[index].event)
-        return share.encoding.join([encoded[index] for index in share.indexes])
+                encoded[index] = encoding.encode(events[index])
+        return encoding.join([encoded[index] for index in share.indexes])
 
     def _spans(self, indexes: tuple[int, ...]) -> dict[str, tuple[int, int]]:
         """The first and last offset of these events, per relay."""
         spans: dict[str, tuple[int, int]] = {}
         for index in indexes:
-            relay, event = self.entries[index]
-            spans[relay] = (spans.get(relay, (event.offset, 0))[0], event.offset)
+            relay, offset = self.relays[index], self.events[index].offset
+            spans[relay] = (spans.get(relay, (offset, 0))[0], offset)
         return spans
 
 
@@ -147,7 +150,8 @@ class Tick:
         self._is_scheduled = False
         self._is_sweeping = False
         # The tick being collected.
-        self._entries: list[_Entry] = []
+        self._events: list[Event] = []
+        self._relays: list[str] = []
         self._bytes = 0
         self._due: dict[Cohort, list[int]] = {}
         self._careful: set[Outlet] = set()
@@ -160,25 +164,32 @@ class Tick:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is waiting to be written or told."""
-        return not (self._entries or self._sweep or self._receipts)
+        return not (self._events or self._sweep or self._receipts)
 
     def publish(self, plan: Plan, event: Event, on_flushed: Callable[[Receipt], None] | None = None) -> None:
         """Queue an event for all of its plan; `on_flushed` gets its receipt after this tick's writes."""
-        if not plan.cohorts and on_flushed is None:
+        if on_flushed is not None:
+            self._callbacks[len(self._events)] = on_flushed
+        elif not plan.cohorts:
             return
-        index = len(self._entries)
-        self._entries.append(_Entry(plan.relay, event))
-        self._bytes += len(event.payload)
+        self._collect(plan, (event,))
+
+    def publish_run(self, plan: Plan, events: Sequence[Event]) -> None:
+        """The same for consecutive events of one plan, of which nobody wants receipts."""
+        if plan.cohorts:
+            self._collect(plan, events)
+
+    def _collect(self, plan: Plan, events: Sequence[Event]) -> None:
+        first = len(self._events)
+        self._events += events
+        count = len(self._events)
+        self._relays += (plan.relay,) * (count - first)
+        self._bytes += sum([len(event.payload) for event in events])
         for cohort in plan.cohorts:
-            if cohort in self._due:
-                self._due[cohort].append(index)
-            else:
-                self._due[cohort] = [index]
+            self._due.setdefault(cohort, []).extend(range(first, count))
         if plan.restricted:
             self._careful |= plan.restricted
-        if on_flushed is not None:
-            self._callbacks[index] = on_flushed
-        if index + 1 >= self._max_events or self._bytes >= self._max_bytes:
+        if count >= self._max_events or self._bytes >= self._max_bytes:
             self.flush()
         else:
             self._wake()
@@ -198,7 +209,7 @@ class Tick:
 
     def recheck(self, outlet: Outlet) -> None:
         """Its subscriptions or permissions shrank: what is still unwritten is asked again, event by event."""
-        if self._entries:
+        if self._events:
             self._careful.add(outlet)
         if self._sweep is not None:
             self._sweep.recheck.add(outlet)
@@ -220,7 +231,7 @@ class Tick:
         """Serve at most `limit` outlets of the current sweep (all if None); at its end tell the receipts."""
         self._is_sweeping = True
         try:
-            if self._sweep is None and self._entries:
+            if self._sweep is None and self._events:
                 self._begin()
             if (sweep := self._sweep) is not None:
                 for share, outlet in self._targets:
@@ -237,11 +248,11 @@ class Tick:
 
     def _begin(self) -> None:
         """Turn what was collected into a sweep; collecting begins anew."""
-        sweep = _Sweep(self._entries, self._due, self._callbacks)
+        sweep = _Sweep(self._events, self._relays, self._due, self._callbacks)
         shares = _shares(sweep, self._careful)
         sweep.shares = list(shares)  # with those that turn up on the way
         self._sweep, self._targets = sweep, _Targets(shares)
-        self._entries, self._due, self._callbacks = [], {}, {}
+        self._events, self._relays, self._due, self._callbacks = [], [], {}, {}
         self._careful = set()
         self._bytes = 0
 

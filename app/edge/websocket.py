@@ -278,12 +278,24 @@ class MessageSocket(WebSocket):
     def on_message(self, opcode: int, payload: bytes) -> None:
         """A whole TEXT or BINARY message. May raise RelayError, which ends the socket with its code."""
 
-    def read(self, data: bytes | memoryview) -> None:
-        for opcode, payload in self._reader.feed(data):
-            if opcode >= CLOSE:
-                self.on_control(opcode, payload)
-            elif not self.is_ending:
+    def on_messages(self, messages: list[tuple[int, bytes]]) -> None:
+        """The messages of one read, one or more, up to the next control frame."""
+        for opcode, payload in messages:
+            if not self.is_ending:
                 self.on_message(opcode, payload)
+
+    def read(self, data: bytes | memoryview) -> None:
+        messages: list[tuple[int, bytes]] = []
+        for message in self._reader.feed(data):
+            if message[0] < CLOSE:
+                messages.append(message)
+                continue
+            if messages and not self.is_ending:
+                self.on_messages(messages)
+                messages = []
+            self.on_control(*message)
+        if messages and not self.is_ending:
+            self.on_messages(messages)
 
 
 class CommandSocket(WebSocket):

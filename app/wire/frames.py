@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 from app.errors import PayloadTooLarge, PeerWireError
 
@@ -27,15 +26,15 @@ WHOLE_FRAME_BYTES = 64 * 1024
 MAX_REASON_BYTES = 123
 EMPTY_CLOSE = b"\x88\x00"
 
+_SMALL_HEADS = {
+    opcode | fin: [bytes((opcode | fin, length)) for length in range(126)] for opcode in _KNOWN for fin in (0, 128)
+}
+
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-class Piece(NamedTuple):
-    """A frame, or a part of a large one. `opcode` is CONTINUATION for all but a message's first piece."""
-
-    opcode: int
-    fin: bool
-    payload: bytes
+Piece = tuple[int, bool, bytes]
+"""Opcode, FIN, payload: a frame, or a part of a large one (CONTINUATION for all but a message's first piece)."""
 
 
 class FrameParser:
@@ -62,6 +61,8 @@ class FrameParser:
         pieces: list[Piece] = []
         at = 0
         while True:
+            if self._masked and not (self._is_inside or self._left):
+                at = self._take_small(buffer, at, end, pieces)
             if self._left:
                 taken = min(self._left, end - at)
                 if not taken:
@@ -100,12 +101,26 @@ class FrameParser:
             if stop > end:
                 break
             payload = buffer[start:stop]
-            pieces.append(Piece(opcode, fin, _unmask(payload, mask) if self._masked else bytes(payload)))
+            pieces.append((opcode, fin, _unmask(payload, mask) if self._masked else bytes(payload)))
             if opcode < 8:
                 self._is_inside = not fin
             at = stop
         self._rest = bytes(buffer[at:]) if at < end else b""
         return pieces
+
+    @staticmethod
+    def _take_small(buffer: bytes | memoryview, at: int, end: int, pieces: list[Piece]) -> int:
+        """The common case, many to a read: whole messages in one masked frame below 126 bytes. The place after them."""
+        while end - at >= 6:
+            first, second = buffer[at], buffer[at + 1]
+            if (first != 0x82 and first != 0x81) or not 128 <= second < 254:
+                break
+            stop = at + second - 122  # head and mask are 6 bytes, the mask bit counts 128
+            if stop > end:
+                break
+            pieces.append((first & 15, True, _unmask(buffer[at + 6 : stop], bytes(buffer[at + 2 : at + 6]))))
+            at = stop
+        return at
 
     def _check(self, first: int, second: int, opcode: int, length: int) -> None:
         if first & 0x70:
@@ -130,7 +145,7 @@ class FrameParser:
             payload = bytes(part)
         self._left -= size
         fin = self._fin and not self._left
-        piece = Piece(self._opcode, fin, payload)
+        piece = (self._opcode, fin, payload)
         self._opcode = CONTINUATION
         if not self._left:
             self._is_inside = not fin
@@ -152,8 +167,9 @@ class MessageReader:
     def feed(self, data: bytes | memoryview) -> list[tuple[int, bytes]]:
         """The messages that `data` completes, as (opcode, payload). Raises PeerWireError, PayloadTooLarge (1009)."""
         messages: list[tuple[int, bytes]] = []
+        max_bytes = self._max_bytes
         for opcode, fin, payload in self._parser.feed(data):
-            if opcode >= 8 or (fin and opcode and len(payload) <= self._max_bytes):
+            if opcode >= 8 or (fin and opcode and len(payload) <= max_bytes):
                 messages.append((opcode, payload))
                 continue
             if opcode:
@@ -173,7 +189,7 @@ def frame_head(opcode: int, length: int, fin: bool = True) -> bytes:
     """The head of an unmasked frame."""
     first = opcode | 128 if fin else opcode
     if length < 126:
-        return bytes((first, length))
+        return _SMALL_HEADS[first][length]
     if length < 65536:
         return bytes((first, 126)) + length.to_bytes(2, "big")
     return bytes((first, 127)) + length.to_bytes(8, "big")

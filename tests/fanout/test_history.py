@@ -167,3 +167,15 @@ def test_replay_in_slices_gives_all_events_after_the_gap_and_no_others(
     assert [*missing, *replayed] == list(range(offset + 1, history.head + 1))
     assert (gap is not None and gap.why == "ahead") is (offset > history.head)
     assert len(history) <= keep
+
+
+def test_a_run_is_taken_whole_and_cut_like_single_events() -> None:
+    one, other = History("00000001", 3, 60.0, 1000), History("00000001", 3, 60.0, 1000)
+    events = [Event("a", offset, str(offset), b"x", received_at=1.0) for offset in range(1, 6)]
+    one.extend(events, 1.0)
+    for event in events:
+        other.append(event, 1.0)
+    assert one.events_after(one.oldest - 1, 1000) == other.events_after(other.oldest - 1, 1000) == events[2:]
+    assert (one.head, one.oldest) == (5, 3)
+    with pytest.raises(ValueError, match="does not follow"):
+        one.extend(events, 1.0)

@@ -365,3 +365,27 @@ def test_every_outlet_gets_exactly_what_is_matched_and_permitted_once_and_in_ord
     for outlet in model.outlets:
         world.router.leave(outlet)
     assert world.router.is_empty
+
+
+RUNS = st.lists(st.tuples(st.sampled_from(["a/x", "a/y", "b"]), st.integers(1, 4)), max_size=12)
+
+
+@given(RUNS, st.integers(1, 6))
+def test_a_run_reaches_whom_its_events_reach_one_by_one(
+    new_world: Any, runs: list[tuple[str, int]], max_events: int
+) -> None:
+    received = []
+    for publishes_runs in (True, False):
+        world = new_world(max_events=max_events)
+        patterns = ("a/**", "a/x", "a/y", "b")
+        outlets = [world.subscribe(pattern, is_exclusive=pattern == "a/x").outlet for pattern in patterns]
+        world.subscribe("b", outlets[0])
+        for address, count in runs:
+            if publishes_runs:
+                world.publish_run(address, count)
+            else:
+                for _ in range(count):
+                    world.publish(address)
+        world.tick.flush()
+        received.append([outlet.received for outlet in outlets])
+    assert received[0] == received[1]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -65,6 +65,19 @@ def publish(
         return
     cursor, tell = str(history.cursor), on_receipt
     realm.tick.publish(plan, event, lambda receipt: tell(PublishReceipt(event.id, cursor, *receipt)))
+
+
+def publish_run(realm: Realm, relay: Relay, address: str, messages: Sequence[tuple[bytes, bool]], now: float) -> None:
+    """Accept a run of bare messages (payload, whether it is text), which ask for no receipt."""
+    history = realm.history(relay)
+    first = history.next_offset()
+    events = [
+        Event(address, offset, new_event_id(), payload, is_text, None, None, None, None, now)
+        for offset, (payload, is_text) in enumerate(messages, first)
+    ]
+    history.extend(events, now)
+    realm.touch(relay)
+    realm.tick.publish_run(realm.router.plan(relay.key, address), events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from app.access.grant import Grant
 from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
 from app.edge.feeds.exchange import raw_address
-from app.edge.feeds.feed import Feed, Gate, Mouth, Voice, budget_of, find_beginning, new_event_id, publish
+from app.edge.feeds.feed import Feed, Gate, Mouth, Voice, budget_of, find_beginning, publish, publish_run
 from app.edge.feeds.session import SessionSocket
 from app.edge.feeds.socket import FeedSocket
 from app.edge.realm import Realm
@@ -23,7 +23,7 @@ from app.wire.frames import TEXT
 from app.wire.http import Head, sub_protocols
 from app.wire.native.bare import BARE
 from app.wire.native.cloudevents import CloudEventFrames
-from app.wire.native.publication import Publication, is_utf8, parse_envelope
+from app.wire.native.publication import is_utf8, parse_envelope
 from app.wire.native.query import CLOUDEVENTS_PROTOCOL, Query, Transport, choose_socket, parse_query
 from fanout.address import Pattern, parse_address, parse_pattern
 
@@ -99,18 +99,32 @@ class EventSocket(FeedSocket):
     def on_message(self, opcode: int, payload: bytes) -> None:
         if self._address is None:
             raise Unsupported("This socket only subscribes; open it with ?mode=publish or ?mode=both to publish.")
-        if self._is_bare:
-            if opcode == TEXT and not is_utf8(payload):
-                raise PeerWireError("A text message is not UTF-8.", close=1007)
-            publication = Publication(new_event_id(), payload, opcode == TEXT)
-        elif opcode == TEXT:
-            publication = parse_envelope(payload, self.context.settings.limits.event_bytes)
-        else:
+        if opcode != TEXT:
             raise PeerWireError("An envelope is a text message.", close=1003)
+        publication = parse_envelope(payload, self.context.settings.limits.event_bytes)
         self.context.counters["events"] += 1
         publish(self.realm, self._relay, self._address, publication, self.context.clock())
 
+    def on_messages(self, messages: list[tuple[int, bytes]]) -> None:
+        """Bare messages that came in one read become one run: nothing about them is looked up twice."""
+        if not self._is_bare or self._address is None:
+            super().on_messages(messages)
+            return
+        for count, (opcode, payload) in enumerate(messages):
+            if opcode == TEXT and not is_utf8(payload):
+                self._publish_run(messages[:count])
+                raise PeerWireError("A text message is not UTF-8.", close=1007)
+        self._publish_run(messages)
+
+    def _publish_run(self, messages: list[tuple[int, bytes]]) -> None:
+        address = self._address
+        if address is not None and messages:
+            self.context.counters["events"] += len(messages)
+            run = [(payload, opcode == TEXT) for opcode, payload in messages]
+            publish_run(self.realm, self._relay, address, run, self.context.clock())
+
     def on_heartbeat(self) -> None:
+        self.realm.touch(self._relay)  # a publisher may be silent for longer than a dynamic relay lingers
         if self._feed is not None and self._feed.is_live:
             self._feed.mouth.tell_position()
 
