@@ -177,6 +177,7 @@ def banner(started: Started) -> str:
     lines += [
         "",
         "Try it, in another shell in this folder:",
+        *([] if started.allows_dynamic_relays else [f"  {fanway} relay add orders", f"  {fanway} relay add shop"]),
         f"  {fanway} subscribe 'orders/**'",
         f"  {fanway} publish orders/eu/7 '{{\"total\": 42}}'",
         f'  curl -H "Authorization: $({fanway} token orders --send)" '

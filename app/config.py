@@ -56,6 +56,7 @@ class Limits(_Part):
     event_bytes: int = Field(
         default=1 << 20, ge=1, description="Largest payload of one event, in bytes; beyond it 413."
     )
+    listeners: int = Field(default=0, ge=0, description="Most listeners on one relay; 0 is no limit. Azure's is 25.")
     batch_lines: int = Field(default=10_000, ge=1, description="Most events in one NDJSON or CloudEvents batch.")
     batch_bytes: int = Field(default=1 << 20, ge=1, description="Largest batch, in bytes; beyond it 413.")
 
@@ -65,7 +66,7 @@ class Deadlines(_Part):
 
     accept_seconds: float = Field(default=30, gt=0, description="For a listener to come to a rendezvous.")
     response_seconds: float = Field(default=60, gt=0, description="For a listener to begin its answer to a request.")
-    idle_seconds: float = Field(default=60, gt=0, description="For the next bytes of an answer that has begun.")
+    idle_seconds: float = Field(default=60, gt=0, description="For the next bytes of an answer or body that has begun.")
     close_seconds: float = Field(
         default=5, gt=0, description="For a peer to finish closing; then its connection is aborted."
     )

@@ -214,7 +214,7 @@ class HeadTooLarge(CapacityError):
 
 
 class TooSlow(CapacityError):
-    """A request's head did not arrive in time."""
+    """A request's head or body did not arrive in time."""
 
     status, close, code = 408, 1008, "TooSlow"
 

@@ -53,6 +53,7 @@ class Started(NamedTuple):
     key_name: str | None
     key: str | None
     ca: Path | None
+    allows_dynamic_relays: bool = True
 
 
 class Gateway:
@@ -210,6 +211,7 @@ class Gateway:
             key_name=opened.root.name if opened.root else None,
             key=opened.root.primary_key if opened.root else None,
             ca=authority,
+            allows_dynamic_relays=self.settings.allows_dynamic_relays,
         )
 
     def _sweep(self) -> None:

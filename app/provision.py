@@ -6,6 +6,7 @@ The file wins for what it names and deletes nothing. Keys that it leaves out are
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import Field, ValidationError
 from app.config import ConfigurationError, explain, read_table
 from app.errors import RelayError
 from app.manage.shapes import RelayShape, RuleShape, Shape
-from app.namespace import Namespace, Relay
+from app.namespace import Namespace, Relay, fold
 from app.store.registry import Registry, check_relay_name
 from fanout.errors import FanoutError
 
@@ -50,7 +51,19 @@ def read_provision(file: Path) -> Provision:
         raise ConfigurationError("\n".join(f"{file}: {line}" for line in explain(error).splitlines())) from None
     except (RelayError, FanoutError) as error:
         raise ConfigurationError(f"{file}: relays: {relay.name!r}: {error}") from None
+    for place, names in _names(provision):
+        for number, name in enumerate(names):
+            if fold(name) in map(fold, names[:number]):
+                raise ConfigurationError(f"{file}: {place}: {name!r} is named twice")
     return provision
+
+
+def _names(provision: Provision) -> Iterator[tuple[str, list[str]]]:
+    """Names that compare with each other, ignoring case: of two the later would silently undo the first."""
+    yield "relays", [relay.name for relay in provision.relays]
+    yield "rules", [rule.name for rule in provision.rules]
+    for relay in provision.relays:
+        yield f"relays: {relay.name!r}: rules", [rule.name for rule in relay.rules]
 
 
 async def apply_provision(provision: Provision, registry: Registry, namespace: Namespace) -> None:

@@ -59,7 +59,7 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
     provision = read_provision(settings.relays) if settings.relays else None
     folder = DataFolder(settings.data)
     folder.create()
-    database = await open_database(folder.database)
+    database = await open_database(folder.database, alone=True)
     try:
         await migrate(database, find_migrations())
         registry = Registry(database, clock, _relay_defaults(settings))

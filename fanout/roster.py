@@ -41,8 +41,11 @@ class Roster(Generic[L]):
             if not addresses:
                 del self._relays[relay_key]
 
-    def choose(self, relay_key: str, address: str) -> L | None:
-        """One of the relay's listeners at the longest whole-segment prefix of `address`; None if nobody listens."""
+    def choose(self, relay_key: str, address: str, admits: Callable[[L], bool] | None = None) -> L | None:
+        """One of the relay's listeners at the longest whole-segment prefix of `address`; None if nobody listens.
+
+        With `admits` one of those that it is true of, None if there is none among them.
+        """
         addresses = self._relays.get(relay_key)
         if addresses is None:
             return None
@@ -50,6 +53,10 @@ class Roster(Generic[L]):
         while prefix:
             here = addresses.get(prefix)
             if here:
+                if admits is not None:
+                    here = [listener for listener in here if admits(listener)]
+                    if not here:
+                        return None
                 return here[self._pick(len(here))] if len(here) > 1 else here[0]
             prefix = prefix.rpartition("/")[0]
         return None

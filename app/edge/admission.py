@@ -6,13 +6,20 @@ then the relay; then the right at the address.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from app.access.grant import MISSING_TOKEN, Grant, opaque_address
 from app.edge.context import Context
 from app.edge.realm import NO_ENDPOINT, Realm
-from app.errors import BadRequest, EndpointNotFound, Unauthorized
+from app.errors import BadRequest, EndpointNotFound, NoListener, Unauthorized
 from app.namespace import Profile, Relay, Right
-from app.wire.azure.handshake import matching_path
+from app.wire.azure.handshake import listener_filter, matching_path
+from app.wire.azure.refusal import FILTERED, SENTENCES
+from app.wire.http import Headers
 from fanout.address import parse_address
+
+if TYPE_CHECKING:
+    from app.edge.control import ControlChannel
 
 
 def admit(
@@ -39,6 +46,20 @@ def admit(
     address = address_of(relay, raw_path)
     grant.require(right, relay, address)
     return relay, address, grant
+
+
+def find_listener(realm: Realm, relay: Relay, address: str, headers: Headers) -> ControlChannel:
+    """One listener for a call at `address`, chosen fairly among those that the sender's filter admits.
+
+    Raises NoListener.
+    """
+    wanted = listener_filter(headers)
+    admits = None if wanted is None else lambda listener: wanted.admits(listener.id)
+    listener = realm.roster.choose(relay.key, relay.listen_address(address), admits)
+    if listener is not None:
+        return listener
+    is_filtered = wanted is not None and realm.roster.choose(relay.key, relay.listen_address(address)) is not None
+    raise NoListener(FILTERED if is_filtered else SENTENCES[NoListener])
 
 
 def address_of(relay: Relay, raw_path: str) -> str:

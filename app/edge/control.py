@@ -55,6 +55,7 @@ class ControlChannel(CommandSocket):
         "address",
         "base",
         "grant",
+        "id",
         "realm",
         "relay",
     )
@@ -68,8 +69,10 @@ class ControlChannel(CommandSocket):
         relay: Relay,
         address: str,
         grant: Grant,
+        listener_id: str | None,
     ) -> None:
         super().__init__(context, transport, head)
+        self.id = listener_id  # what a sender's filter names it by
         self.base = base_url(context, transport, head)
         self.realm, self.relay, self.address, self.grant = realm, relay, address, grant
         self._waiting: dict[str, RelayedRequest] = {}
@@ -93,7 +96,9 @@ class ControlChannel(CommandSocket):
     # --- commands out ---
 
     def deliver(self, command: bytes, body: bytes | None = None) -> None:
-        """Send a command and, adjacent to it, the one binary message of its body. Raises Overloaded."""
+        """Send a command and, adjacent to it, the one binary message of its body. Raises ListenerGone, Overloaded."""
+        if self.is_ending or self.is_lost:  # while the sender's body was gathered
+            raise ListenerGone("The listener left before the request could be delivered.")
         if self.outflow.backlog() + self._due_bytes > MAX_OWED_BYTES:
             raise Overloaded("The listener does not read its control channel.", retry_after=1)
         if not self._due:
@@ -146,6 +151,12 @@ class ControlChannel(CommandSocket):
 
     # --- life and end ---
 
+    def on_writable(self, is_writable: bool) -> None:
+        if is_writable:
+            self.context.owed.discard(self.outflow)
+        else:
+            self.context.owed.add(self.outflow)
+
     def review(self) -> None:
         """End if the relay or the key behind this listener is gone."""
         if self.realm.namespace.relays.get(self.relay.key) is not self.relay:
@@ -164,6 +175,7 @@ class ControlChannel(CommandSocket):
 
     def on_lost(self) -> None:
         self._leave()
+        self.context.owed.discard(self.outflow)
         self.context.counters["listeners"] -= 1
         if self._heartbeat is not None:
             self._heartbeat.cancel()

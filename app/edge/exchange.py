@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from app.edge.refusal import Door, refusal
 from app.errors import RelayError
 from app.wire.http import Head, Headers, encode_head
+from app.wire.native.chunks import LAST_CHUNK, chunk
 
 if TYPE_CHECKING:
     from app.edge.context import Context
@@ -28,6 +29,7 @@ class Exchange:
 
     door = Door.OURS
     is_endless = False  # a feed, which a drain does not wait for
+    has_timed_body = True  # the connection watches that the body comes; False where the exchange does
 
     def __init__(self, seam: Seam, head: Head) -> None:
         self.seam = seam
@@ -88,7 +90,7 @@ class Exchange:
         """Some of the answer's body, at once on its way."""
         if self._is_mute or not data:
             return
-        self.seam.outflow.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+        self.seam.outflow.write(chunk(data) if self._is_chunked else data)
 
     def send_chunks(self, data: bytes) -> None:
         """Body that is already framed as HTTP/1.1 chunks."""
@@ -100,7 +102,7 @@ class Exchange:
         if self.is_over:
             return
         if self._is_chunked and not self._is_mute:
-            self.seam.outflow.write(b"0\r\n\r\n")
+            self.seam.outflow.write(LAST_CHUNK)
         self.is_over = True
         self.seam.exchange_done(self)
 

@@ -87,7 +87,7 @@ class Realm:
 
     def touch(self, relay: Relay) -> None:
         """Note that a dynamic relay is in use, so that it lingers from now."""
-        if relay.is_dynamic:
+        if relay.is_dynamic and self.namespace.relays.get(relay.key) is relay:  # what lived on it leaves after it
             self._used_at[relay] = self._clock()
 
     def hold(self, relay: Relay) -> None:
@@ -101,8 +101,10 @@ class Realm:
             self.touch(relay)
 
     def sweep(self) -> None:
-        """Remove dynamic relays that nobody has used for five minutes; they keep their history until then."""
+        """Cut histories by age; remove dynamic relays that nobody has used for five minutes, with theirs."""
         now = self._clock()
+        for _, history in self._histories.values():
+            history.prune(now)  # a relay where nothing is published any more cuts nothing by itself
         if self._dynamic is None:
             return
         for relay, used_at in list(self._used_at.items()):

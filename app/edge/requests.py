@@ -21,7 +21,7 @@ import secrets
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from app.edge.admission import admit
+from app.edge.admission import admit, find_listener
 from app.edge.control import ControlChannel
 from app.edge.exchange import Exchange
 from app.edge.origin import remote_endpoint
@@ -34,7 +34,6 @@ from app.errors import (
     BadAnswer,
     BadRequest,
     ListenerGone,
-    NoListener,
     Overloaded,
     RelayError,
     ResponseTimeout,
@@ -59,7 +58,6 @@ from app.wire.azure.exchange import (
     response_headers,
 )
 from app.wire.azure.handshake import is_hc_path, request_address, token_from
-from app.wire.azure.refusal import SENTENCES
 from app.wire.frames import BINARY, CONTINUATION, TEXT, encode_frame
 from app.wire.http import Head, Headers
 
@@ -86,6 +84,7 @@ class RelayedRequest(Exchange):
     """An exchange that a listener answers."""
 
     door = Door.AZURE
+    has_timed_body = False
 
     def start(self) -> None:
         head, context = self.head, self.context
@@ -104,13 +103,11 @@ class RelayedRequest(Exchange):
         raw_path = head.path.removeprefix("/")
         token, is_authorization = token_from(head.headers, head.query)
         relay, address, grant = admit(context, realm, Right.SEND, raw_path, token)
-        listener = realm.roster.choose(relay.key, relay.listen_address(address))
-        if listener is None:
-            raise NoListener(SENTENCES[NoListener])
+        listener = find_listener(realm, relay, address, head.headers)
         self.listener: ControlChannel = listener
         self.id = new_tracking_id(None, context.node)
         self.secret = secrets.token_urlsafe(SECRET_BYTES)
-        self.via = host_name(head.host)
+        self.via = host_name(head.host) or realm.namespace.name  # HTTP/1.0 needs no Host
         self._is_one_way = relay.profile is Profile.NATIVE and _prefers_async(head)
         entity = "/".join(raw_path.split("/")[: relay.name.count("/") + 1])
         self._address = request_address(listener.base, entity, self.id, self.secret)
@@ -226,6 +223,8 @@ class RelayedRequest(Exchange):
         if self._is_one_way:
             self.respond(202, [("Preference-Applied", "respond-async")])
             self._release()
+            if (socket := self._socket) is not None:  # the listener may still answer there, but not for ever
+                self.context.wheel.after(self.context.settings.deadlines.response_seconds, lambda: socket.end(NORMAL))
             return
         self._watch(self.context.settings.deadlines.response_seconds)
 

@@ -31,12 +31,11 @@ from app.wire.http import Head, check_head, check_trailer, check_upgrade
 if TYPE_CHECKING:
     from app.edge.context import Context
 
-QUEUE_LIMIT = 16
+QUEUE_LIMIT = 16  # exchanges in the queue at which no more is read
+PIPELINE_LIMIT = 256  # and at which what one read has brought is refused
 USER_TIMEOUT_SECONDS = 120
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
-
-
 _NOBODY = asyncio.Protocol()
 
 
@@ -110,6 +109,7 @@ class Seam(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self.context.connections -= 1
+        self.context.owed.discard(self.outflow)
         self._cancel_deadline()
         queue, self._queue = self._queue, deque()
         for exchange in queue:
@@ -120,15 +120,19 @@ class Seam(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         self.outflow.pause()
+        self.context.owed.add(self.outflow)
         self.flow.pause_writing()
         if self._queue and self._queue[0].is_started:
             self._queue[0].on_writable(False)
 
     def resume_writing(self) -> None:
         self.outflow.resume()
+        self.context.owed.discard(self.outflow)
         self.flow.resume_writing()
         if self._queue and self._queue[0].is_started:
             self._queue[0].on_writable(True)
+        else:
+            self.loop.call_soon(self._go_on)
 
     def shutdown(self) -> None:
         """The gateway drains: close when idle, else after the current exchange."""
@@ -162,15 +166,21 @@ class Seam(HttpToolsProtocol):
         self._check_size()
         head = check_head(self.parser.get_method(), self.url, self.parser.get_http_version(), self._raw_headers)
         if self.parser.should_upgrade():
-            self._check_upgrade(head)
+            check_upgrade(head)
+            if self._queue or self.outflow.is_paused:
+                raise BadRequest("An upgrade may not follow a request that is not answered yet.")
             self._upgrade = head
             return
+        if len(self._queue) >= PIPELINE_LIMIT:
+            raise Overloaded(f"At most {PIPELINE_LIMIT} requests of a connection may wait for their answers.")
         exchange = doors.exchange_for(self, head)
         self._incoming = exchange
         self._queue.append(exchange)
-        if len(self._queue) == 1:
+        if head.has_body and exchange.has_timed_body:
+            self._await_body()
+        if len(self._queue) == 1 and not self.outflow.is_paused:
             self._start(exchange)
-        elif head.has_body or len(self._queue) >= QUEUE_LIMIT:
+        elif head.has_body or len(self._queue) >= QUEUE_LIMIT or self.outflow.is_paused:
             self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
@@ -178,6 +188,8 @@ class Seam(HttpToolsProtocol):
         self._head_bytes = 0
         if exchange is None or exchange.is_over:
             return
+        if exchange.has_timed_body:
+            self._await_body()
         if exchange.is_started:
             self._guard(exchange, lambda: exchange.on_body(body))
         else:
@@ -189,6 +201,8 @@ class Seam(HttpToolsProtocol):
         self._is_in_head, self._head_bytes = True, 0
         if exchange is None:
             return
+        if exchange.has_timed_body and not exchange.is_over:
+            self._cancel_deadline()
         exchange.is_body_complete = True
         if exchange.is_started and not exchange.is_over and exchange.head.has_body:
             self._guard(exchange, exchange.on_end)
@@ -204,14 +218,14 @@ class Seam(HttpToolsProtocol):
         if self.transport.is_closing() or not exchange.head.is_keep_alive or (self._has_eof and not self._queue):
             self._queue.clear()
             self.close(lingers=not exchange.is_body_complete)
-        elif self._queue:
-            self.loop.call_soon(self._start_next)
-        elif self.context.is_draining:
+        elif not self._queue and self.context.is_draining:
             self.close()
+        elif self.outflow.is_paused:
+            self.flow.pause_reading()  # who does not take this answer gets no other: `resume_writing` goes on
+        elif self._queue:
+            self.loop.call_soon(self._go_on)
         else:
-            self.flow.resume_reading()
-            limits, deadlines = self.context.settings.limits, self.context.settings.deadlines
-            self._await_head(limits.head_seconds if self._head_bytes else deadlines.keep_alive_seconds)
+            self._go_on()
 
     def will_drain(self, exchange: Exchange) -> bool:
         """Whether the rest of a refused body is small enough to read past, keeping the connection."""
@@ -243,10 +257,17 @@ class Seam(HttpToolsProtocol):
 
     # --- inside ---
 
-    def _start_next(self) -> None:
-        if self._queue and not self._queue[0].is_started:
+    def _go_on(self) -> None:
+        """Start the exchange whose turn it is, or wait for the next head; read on if there is room for it."""
+        if self.flow is None or self.transport.is_closing() or self.outflow.is_paused:
+            return
+        if len(self._queue) < QUEUE_LIMIT:
             self.flow.resume_reading()
+        if self._queue and not self._queue[0].is_started:
             self._start(self._queue[0])
+        elif not (self._queue or self._is_discarding):
+            limits, deadlines = self.context.settings.limits, self.context.settings.deadlines
+            self._await_head(limits.head_seconds if self._head_bytes else deadlines.keep_alive_seconds)
 
     def _start(self, exchange: Exchange) -> None:
         exchange.is_started = True
@@ -317,8 +338,7 @@ class Seam(HttpToolsProtocol):
         self._tail = joined[-3:]
 
     def _count_trailers(self, data: bytes) -> None:
-        limit = self.context.settings.limits.head_bytes
-        if self._head_bytes > limit:
+        if self._head_bytes > (limit := self.context.settings.limits.head_bytes):
             raise HeadTooLarge(f"A request's trailers may hold at most {limit} bytes.")
         self._head_bytes += len(data)
 
@@ -329,11 +349,6 @@ class Seam(HttpToolsProtocol):
             raise HeadTooLarge(f"A request's head may hold at most {limit} bytes.")
         if len(self.url) > self.context.settings.limits.url_bytes:
             raise BadRequest("The request target is too long.", status=414)
-
-    def _check_upgrade(self, head: Head) -> None:
-        check_upgrade(head)
-        if self._queue:
-            raise BadRequest("An upgrade may not follow a request that is not answered yet.")
 
     def _hand_over(self, rest: bytes) -> None:
         """The connection becomes a WebSocket, or stays what it was and closes with a refusal."""
@@ -357,6 +372,16 @@ class Seam(HttpToolsProtocol):
     def _await_head(self, seconds: float) -> None:
         self._cancel_deadline()
         self._deadline = self.context.wheel.after(seconds, self._on_deadline)
+
+    def _await_body(self) -> None:
+        self._cancel_deadline()
+        self._deadline = self.context.wheel.after(self.context.settings.deadlines.idle_seconds, self._on_body_deadline)
+
+    def _on_body_deadline(self) -> None:
+        if self.flow.read_paused:  # it is we who do not read
+            self._await_body()
+        else:
+            self._refuse_head(TooSlow("The request's body did not arrive in time."))
 
     def _on_deadline(self) -> None:
         if self._head_bytes:

@@ -53,7 +53,13 @@ class EdgeServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         self.servers = []
         for listen in self._listens:
-            server = await loop.create_server(self._connect, sock=listen.socket, ssl=listen.tls, backlog=BACKLOG)
+            server = await loop.create_server(
+                self._connect,
+                sock=listen.socket,
+                ssl=listen.tls,
+                ssl_handshake_timeout=self._context.settings.limits.head_seconds if listen.tls else None,
+                backlog=BACKLOG,
+            )
             self.servers.append(server)
         self.started = True
         await self.on_tick(0)  # the Date header is there before the first answer

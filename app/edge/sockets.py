@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
-from app.edge.admission import admit
+from app.edge.admission import admit, find_listener
 from app.edge.control import ControlChannel
 from app.edge.origin import remote_endpoint
 from app.edge.realm import Realm
@@ -24,7 +24,7 @@ from app.errors import (
     EndpointNotFound,
     GatewayDraining,
     Gone,
-    NoListener,
+    QuotaExceeded,
     Rejected,
     RelayError,
     RendezvousExpired,
@@ -72,16 +72,18 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, handshak
     realm = context.realm(head.host)
     token, _ = token_from(head.headers, head.query)
     relay, address, grant = admit(context, realm, Right.LISTEN, handshake.raw_path, token, opens_dynamic=True)
-    return ControlChannel(context, transport, head, realm, relay, relay.listen_address(address), grant)
+    quota = context.settings.limits.listeners
+    if quota and realm.roster.count(relay.key) >= quota:
+        raise QuotaExceeded(f"The relay has {quota} listeners, the most it may have.", status=403)
+    place = relay.listen_address(address)
+    return ControlChannel(context, transport, head, realm, relay, place, grant, handshake.id)
 
 
 def _connect(context: Context, transport: asyncio.Transport, head: Head, handshake: Handshake) -> Socket:
     realm = context.realm(head.host)
     token, is_authorization = token_from(head.headers, head.query)
     relay, address, grant = admit(context, realm, Right.SEND, handshake.raw_path, token)
-    listener = realm.roster.choose(relay.key, relay.listen_address(address))
-    if listener is None:
-        raise NoListener(SENTENCES[NoListener])
+    listener = find_listener(realm, relay, address, head.headers)
     is_consumed = is_authorization and not grant.is_anonymous
     return WaitingSender(context, transport, head, realm, relay, grant, handshake, listener, is_consumed)
 

@@ -15,15 +15,20 @@ _log = logging.getLogger("fanway.edge")
 class Deadline:
     """A pending call; `cancel()` it when what it waits for has happened."""
 
-    __slots__ = ("_bucket", "_callback")
+    __slots__ = ("_bucket", "_buckets", "_callback")
 
-    def __init__(self, callback: Callable[[], None], bucket: set[Deadline]) -> None:
+    def __init__(self, callback: Callable[[], None], buckets: dict[int, set[Deadline]], bucket: int) -> None:
         self._callback: Callable[[], None] | None = callback
+        self._buckets = buckets
         self._bucket = bucket
 
     def cancel(self) -> None:
         self._callback = None
-        self._bucket.discard(self)  # most deadlines are cancelled; none must stay until its time
+        due = self._buckets.get(self._bucket)
+        if due is not None:  # most deadlines are cancelled; nothing of them must stay until their time
+            due.discard(self)
+            if not due:
+                del self._buckets[self._bucket]
 
     def fire(self) -> None:
         callback, self._callback = self._callback, None
@@ -48,9 +53,8 @@ class Wheel:
         if self._timer is None:
             self._last = int(now / self._resolution)
             self._timer = self._loop.call_later(self._resolution, self._turn)
-        due = self._buckets.setdefault(bucket, set())
-        deadline = Deadline(callback, due)
-        due.add(deadline)
+        deadline = Deadline(callback, self._buckets, bucket)
+        self._buckets.setdefault(bucket, set()).add(deadline)
         return deadline
 
     def stop(self) -> None:

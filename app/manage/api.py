@@ -43,7 +43,7 @@ from app.manage.shapes import (
 )
 from app.namespace import Namespace, Relay, Right, fold
 from app.store.registry import Registry, check_relay_name
-from app.telemetry import new_tracking_id
+from app.telemetry import new_tracking_id, printable
 from fanout.errors import FanoutError
 
 MAX_BODY_BYTES = 256 * 1024
@@ -268,13 +268,20 @@ def create_api(context: Context) -> FastAPI:
         api.add_exception_handler(kind, _refuse)
     api.add_exception_handler(RequestValidationError, _refuse_shape)
     api.add_exception_handler(HTTPException, _refuse_route)
-    api.add_exception_handler(Exception, _fail)
+    api.add_exception_handler(Exception, _refuse)
     return api
 
 
-def failure(error: RelayError, tracking_id: str) -> JSONResponse:
-    """A refusal in the one JSON shape of our own doors."""
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+def failure(path: str, error: RelayError, fault: Exception | None = None) -> JSONResponse:
+    """A refusal in the one JSON shape of our own doors, logged; `fault` is what went wrong on our side."""
+    tracking_id = new_tracking_id()
+    if error.status >= 500:
+        _log.error("%s failed (%s)", printable(path, 512), tracking_id, exc_info=fault)
+    else:
+        _log.info("refused %s: %s %s (%s)", printable(path, 512), error.status, printable(error.message), tracking_id)
+    headers = {"TrackingId": tracking_id}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
         headers["WWW-Authenticate"] = "SharedAccessSignature"  # RFC 9110, 15.5.2 asks for one
     detail = {"status": error.status, "code": error.code, "message": error.message, "tracking_id": tracking_id}
@@ -282,10 +289,7 @@ def failure(error: RelayError, tracking_id: str) -> JSONResponse:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    refusal, tracking_id = as_relay_error(error), new_tracking_id()
-    if refusal.status >= 500:
-        _log.error("%s %s failed, %s", request.method, request.url.path, tracking_id, exc_info=error)
-    return failure(refusal, tracking_id)
+    return failure(request.url.path, as_relay_error(error), error)
 
 
 async def _refuse_shape(request: Request, error: Exception) -> Response:
@@ -295,22 +299,20 @@ async def _refuse_shape(request: Request, error: Exception) -> Response:
         place = ".".join(str(step) for step in item["loc"] if step != "body")
         reason = "is not known here" if item["type"] == "extra_forbidden" else item["msg"]
         reasons.append(f"{place}: {reason}" if place else reason)
-    return failure(BadRequest("; ".join(reasons)), new_tracking_id())
+    return failure(request.url.path, BadRequest("; ".join(reasons)))
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = {404: EndpointNotFound("There is nothing here."), 405: MethodNotAllowed("Not with this method.")}
+    known: dict[int, RelayError] = {
+        400: BadRequest("The body is not JSON."),  # what the framework itself cannot parse
+        404: EndpointNotFound("There is nothing here."),
+        405: MethodNotAllowed("Not with this method."),
+    }
     fallback = RelayError(HTTPStatus(error.status_code).phrase, status=error.status_code)
-    response = failure(known.get(error.status_code, fallback), new_tracking_id())
+    response = failure(request.url.path, known.get(error.status_code, fallback))
     response.headers.update(error.headers or {})
     return response
-
-
-async def _fail(request: Request, error: Exception) -> Response:
-    tracking_id = new_tracking_id()
-    _log.error("%s %s failed, %s", request.method, request.url.path, tracking_id, exc_info=error)
-    return failure(as_relay_error(error), tracking_id)
 
 
 class _BodyLimit:
@@ -330,7 +332,7 @@ class _BodyLimit:
             size += len(message.get("body", b""))
             if size > MAX_BODY_BYTES:
                 refusal = PayloadTooLarge(f"A body is at most {MAX_BODY_BYTES} bytes here.")
-                return await failure(refusal, new_tracking_id())(scope, receive, send)
+                return await failure(scope["path"], refusal)(scope, receive, send)
             more = message.get("more_body", False)
 
         async def replay() -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -18,8 +19,9 @@ from app.errors import StoreUnavailable
 class Database:
     """A connection that writes. Open with `open_database`; close it, or its thread stays."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection, lock: int | None = None) -> None:
         self._connection = connection
+        self._lock = lock
         self._turn = asyncio.Lock()
 
     async def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
@@ -59,14 +61,30 @@ class Database:
 
     async def close(self) -> None:
         await self._connection.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     async def _rollback(self) -> None:
         if self._connection.in_transaction:
             await self._connection.rollback()
 
 
-async def open_database(path: Path) -> Database:
-    """Open or create the file, readable by its owner only. Raises `StoreUnavailable`."""
+async def open_database(path: Path, *, alone: bool = False) -> Database:
+    """Open or create the file, readable by its owner only. Raises `StoreUnavailable`.
+
+    `alone`: as the one gateway of this file, which keeps what it has read in memory; a second one is refused.
+    """
+    lock = _lock(path) if alone else None
+    try:
+        return await _connected(path, lock)
+    except BaseException:
+        if lock is not None:
+            os.close(lock)
+        raise
+
+
+async def _connected(path: Path, lock: int | None) -> Database:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = await aiosqlite.connect(path, isolation_level=None, timeout=10)
@@ -79,4 +97,19 @@ async def open_database(path: Path) -> Database:
     except sqlite3.Error as error:
         await connection.close()
         raise StoreUnavailable(f"{path} cannot be used: {error}") from None
-    return Database(connection)
+    return Database(connection, lock)
+
+
+def _lock(path: Path) -> int:
+    """A lock beside the file, which ends with the process however it ends."""
+    beside = path.with_suffix(".lock")
+    try:
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"{beside} cannot be opened: {error}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise StoreUnavailable(f"{path.parent} is in use by another gateway; give this one another --data") from None
+    return lock

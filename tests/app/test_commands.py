@@ -101,6 +101,13 @@ def test_banner_gives_commands_to_copy(monkeypatch: pytest.MonkeyPatch) -> None:
         assert command in lines
 
 
+def test_banner_provisions_first_where_relays_do_not_come_by_use() -> None:
+    text = banner(started(allows_dynamic_relays=False))
+    assert text.index("relay add orders") < text.index("subscribe 'orders/**'")
+    assert "relay add shop" in text
+    assert "relay add" not in banner(started())
+
+
 def test_command_is_named_as_it_was_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / ".venv" / "bin" / "fanway"
     program.parent.mkdir(parents=True)

@@ -103,3 +103,20 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
     for name in ("none.json", "none.toml"):
         with pytest.raises(ConfigurationError, match="No such file"):
             read_provision(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"relays": [{"name": "shop"}, {"name": "Shop"}]}, "relays: 'Shop'"),
+        ({"rules": [{"name": "a", "rights": ["Send"]}, {"name": "A", "rights": ["Listen"]}]}, "rules: 'A'"),
+        (
+            {"relays": [{"name": "shop", "rules": [{"name": "a", "rights": ["Send"]}] * 2}]},
+            "relays: 'shop': rules: 'a'",
+        ),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path, content: object, named: str) -> None:
+    """Names compare ignoring case: the later entry would silently undo the earlier."""
+    with pytest.raises(ConfigurationError, match=f"{named} is named twice"):
+        read_provision(written(tmp_path / "relays.json", content))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.config import ConfigurationError, Settings, load_settings
+from app.errors import StoreUnavailable
 from app.startup import check_data, migrate_data, open_registry
 
 
@@ -101,3 +102,16 @@ async def test_wrong_provisioning_file_stops_before_anything_is_made(tmp_path: P
         with pytest.raises(ConfigurationError):
             await action(settings)
     assert not settings.data.exists()
+
+
+async def test_a_folder_serves_one_gateway_at_a_time(tmp_path: Path) -> None:
+    """A second one would not hear of keys that the first renews, and would turn its clients away from it."""
+    first = await open_registry(settings_in(tmp_path))
+    try:
+        with pytest.raises(StoreUnavailable, match="in use by another gateway"):
+            await open_registry(settings_in(tmp_path))
+        assert await check_data(settings_in(tmp_path)) == []
+    finally:
+        await first.registry.close()
+    again = await open_registry(settings_in(tmp_path))
+    await again.registry.close()

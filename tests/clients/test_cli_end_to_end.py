@@ -161,6 +161,34 @@ async def test_open_joins_standard_input_and_output_with_half_close(shell: Shell
     server.close()
 
 
+async def test_an_open_socket_is_left_by_ctrl_c_while_standard_input_waits(shell: Shell) -> None:
+    """Python aborts with a core dump when a thread still waits inside a buffered reader at its end."""
+    listener = await shell.start("listen", "shop", "--to", "-")
+    await line_of(listener.stderr)
+    opened = await shell.start("open", "shop")
+    assert opened.stdin is not None
+    opened.stdin.write(b"first")
+    await opened.stdin.drain()
+    assert "first" in await line_of(listener.stdout)
+    opened.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        assert await opened.wait() == 130
+    assert opened.stderr is not None
+    assert b"Fatal" not in await opened.stderr.read()
+
+
+async def test_a_listener_ends_when_its_relay_is_removed(shell: Shell) -> None:
+    """Were it to dial again, the relay would be back at once where relays come into being by use."""
+    assert (await shell.run("relay", "add", "shop")).code == 0
+    listener = await shell.start("listen", "shop", "--to", "-")
+    await line_of(listener.stderr)
+    assert (await shell.run("relay", "rm", "shop")).code == 0
+    assert "deleted" in await line_of(listener.stderr)
+    async with asyncio.timeout(10):
+        assert await listener.wait() == 1
+    assert "shop" not in (await shell.run("relay", "ls")).out
+
+
 async def test_relays_are_added_listed_and_removed(shell: Shell) -> None:
     assert (await shell.run("relay", "add", "plants/oslo", "--history", "50", "--anonymous")).code == 0
     listed = await shell.run("relay", "ls", "--json")

@@ -36,7 +36,9 @@ def test_a_stream_target_is_understood(text: str) -> None:
     assert isinstance(parse_target(text, "db"), StreamTarget)
 
 
-@pytest.mark.parametrize("text", ["", "shop", "tcp://h", "tcp://:1", "ftp://h", "http://", "tcp://h:x"])
+@pytest.mark.parametrize(
+    "text", ["", "shop", "tcp://h", "tcp://:1", "ftp://h", "http://", "tcp://h:x", "unix:", ":99999", "h:0"]
+)
 def test_what_is_no_target_is_refused_with_the_forms(text: str) -> None:
     with pytest.raises(ConfigurationError, match="localhost:3000"):
         parse_target(text, "shop")

@@ -14,6 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 import fanway
 from fanway.cli_relays import serve_forward
+from fanway.errors import RelayError
 from fanway.relay import Relay
 from fanway.targets import parse_target
 
@@ -189,6 +190,13 @@ async def test_a_target_that_refuses_resets_the_senders_tcp(relay: Relay, unused
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(reader.read(), 10)
         writer.close()
+
+
+async def test_a_web_server_that_is_down_is_not_taken_for_the_gateway(relay: Relay, unused_tcp_port: int) -> None:
+    async with joined(relay, "shop", f"localhost:{unused_tcp_port}"):
+        with pytest.raises(RelayError, match=r"The local target http://localhost:\d+ took no socket") as error:
+            await relay.open("shop")
+    assert error.value.status == 502
 
 
 async def test_a_target_that_resets_is_not_an_orderly_end(relay: Relay) -> None:

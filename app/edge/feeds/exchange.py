@@ -187,7 +187,6 @@ class Subscribe(EventsExchange):
         """Nothing is fed to this connection any more."""
         self.lease.release()
         self.context.lives.discard(self)
-        self.context.owed.discard(self.seam.outflow)
         self.feed.end()
         self.realm.touch(self.relay)
 

@@ -53,7 +53,7 @@ def publish(
 ) -> None:
     """Accept an event: it has its place in the stream when this returns; the receipt comes after its flush.
 
-    The permission was checked by `app.edge.callers.may_publish`, which also gave the canonical address.
+    The permission was checked by `app.edge.feeds.callers.may_publish`, which also gave the canonical address.
     """
     history = realm.history(relay)
     event = publication.as_event(address, history.next_offset(), now)

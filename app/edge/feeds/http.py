@@ -83,10 +83,7 @@ class Stream(Subscribe):
 
     def on_writable(self, is_writable: bool) -> None:
         if is_writable:
-            self.context.owed.discard(self.seam.outflow)
             self.feed.on_writable()
-        else:
-            self.context.owed.add(self.seam.outflow)
 
     def end(self, close: Close) -> None:
         if self.is_over:

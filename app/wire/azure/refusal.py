@@ -11,7 +11,6 @@ from xml.sax.saxutils import escape
 
 from app.errors import AcceptTimeout, EndpointNotFound, NoListener, RelayError
 
-CLOSE_REASON_BYTES = 123  # RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code
 XML_CONTENT_TYPE = "application/xml; charset=utf-8"
 
 # Texts that Azure's clients and their tests know; other refusals keep the words of the layer that raised
@@ -22,27 +21,9 @@ SENTENCES: dict[type[RelayError], str] = {
     AcceptTimeout: "None of the connected listeners accepted the connection within the allowed timeout.",
 }
 
+FILTERED = "None of the connected listeners meet the AllowedListeners/DisallowedListeners criteria."
+
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
-
-
-def words(error: RelayError) -> str:
-    """What Azure's doors say for `error`, without the tracking part."""
-    return SENTENCES.get(type(error), error.message)
-
-
-def websocket_tracker(host: str, path: str) -> str:
-    """The `SystemTracker` of a WebSocket: `sb://host/path`."""
-    return f"sb://{host}/{path}"
-
-
-def request_tracker(host: str, path: str) -> str:
-    """The `SystemTracker` of a relayed request: `host:path`."""
-    return f"{host}:{path}"
-
-
-def close_reason(text: str) -> str:
-    """`text` cut to the 123 bytes of UTF-8 that a Close frame has room for, never inside a character."""
-    return text.encode("utf-8", "replace")[:CLOSE_REASON_BYTES].decode("utf-8", "ignore")
 
 
 def xml_body(status: int, sentence: str) -> bytes:

@@ -83,4 +83,4 @@ def lost(error: ConnectionClosed) -> RelayError:
     """The error for a channel that ended under a call."""
     frame = error.rcvd
     text = f"{frame.code} {frame.reason}".strip() if frame else "without a word"
-    return ConnectionLostError(f"The gateway closed the connection: {text}.")
+    return ConnectionLostError(f"The gateway closed the connection: {text.rstrip('.')}.")

@@ -130,7 +130,7 @@ async def _subscribe(
                 say(f"subscribed to {pattern}" + (f" from {subscription.cursor}" if subscription.cursor else ""))
                 async for event in subscription:
                     if event.missed:
-                        say(f"! {event.missed} events before {event.cursor} are missing")
+                        say(f"! a gap: events before {event.cursor} may be missing ({event.missed} or more)")
                     print_line(as_json_line(event) if as_json else as_line(event))
                     seen += 1
                     if seen == count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 import threading
@@ -90,6 +91,15 @@ def write_body(data: bytes, end: str = "\n") -> None:
     out.flush()
 
 
+def _unbuffered(source: Any) -> Callable[[int], bytes]:
+    """How to read what is there. A thread that waits inside a buffered reader aborts Python at its end."""
+    try:
+        descriptor = source.fileno()
+    except (AttributeError, OSError):
+        return source.read1  # type: ignore[no-any-return]
+    return lambda size: os.read(descriptor, size)
+
+
 class StandardInput:
     """Standard input as a stream, be it a terminal, a pipe or a file.
 
@@ -99,13 +109,13 @@ class StandardInput:
     def __init__(self) -> None:
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
         loop = asyncio.get_running_loop()
-        source: Any = sys.stdin.buffer
+        take = _unbuffered(sys.stdin.buffer)
 
         def read() -> None:
             try:
                 piece = None
                 while piece != b"":
-                    piece = source.read1(64 * 1024)
+                    piece = take(64 * 1024)
                     asyncio.run_coroutine_threadsafe(self._pieces.put(piece), loop).result()
             except (RuntimeError, OSError, ValueError, CancelledError):
                 pass  # the loop has ended

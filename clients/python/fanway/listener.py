@@ -20,7 +20,7 @@ from fanway.address import encode_address
 from fanway.backoff import Backoff
 from fanway.channel import lost, open_channel
 from fanway.connect import Gateway
-from fanway.errors import ConnectionLostError, RelayError
+from fanway.errors import ConnectionLostError, EndpointNotFoundError, RelayError
 from fanway.exchange import Handler, Headers, Request, Response, as_response
 from fanway.listener_wire import (
     CONTROL_BODY_BYTES,
@@ -38,6 +38,7 @@ from fanway.token import expiry
 log = logging.getLogger("fanway")
 
 RENDEZVOUS_TIMEOUT_SECONDS = 20.0
+ENTITY_GONE = 1001  # of a control channel: its relay was deleted
 
 
 class Offer:
@@ -160,6 +161,8 @@ class Listener:
             self._settled.set_result(None)
             renewal = asyncio.create_task(self._renew(channel, expiry(token)))
             await self._read_commands(channel)
+            if channel.close_code == ENTITY_GONE:
+                return EndpointNotFoundError(f"The gateway ended it: {channel.close_reason}".rstrip(), status=404)
             return ConnectionLostError("The gateway closed the control channel.")
         except RelayError as error:
             return error

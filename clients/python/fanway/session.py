@@ -62,6 +62,7 @@ class Session:
 
     async def publish(self, header: Header, payload: bytes, is_text: bool) -> Receipt:
         """Publish and wait for the receipt. Raises RelayError; ConnectionLostError leaves the outcome open."""
+        await self._connected()  # the gateway's limit is known from its first word on
         if len(payload) > self._max_event_bytes:
             raise QuotaExceededError(f"An event holds at most {self._max_event_bytes} bytes here.", status=413)
         answer = await self._ask({"t": "pub", **header}, payload, is_text)
@@ -246,7 +247,7 @@ class Session:
             return lost(error)
         except TimeoutError:
             return RelayTimeoutError("The gateway did not begin the session in time.")
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             return SessionProtocolError(f"The gateway sent a malformed message ({error}).")
         finally:
             self._offline()

@@ -91,7 +91,8 @@ class HttpTarget:
                 url, headers=headers, subprotocols=offer.subprotocols, timeout_seconds=CONNECT_TIMEOUT_SECONDS
             )
         except RelayError as error:
-            await offer.reject(error.status or 502, error.message)
+            words = error.message if error.status else f"The local target {self._url} took no socket."
+            await offer.reject(error.status or 502, words)
             return
         try:
             remote = await offer.accept(local.subprotocol)
@@ -145,17 +146,18 @@ class StreamTarget:
 def parse_target(text: str, address: str) -> Target:
     """`:3000`, `host:port`, `http://…`, `tcp://host:port` or `unix:/path`. Raises ConfigurationError."""
     if text.startswith("unix:"):
-        return StreamTarget(path=text.removeprefix("unix:").removeprefix("//"))
-    if text.startswith("tcp://"):
+        if path := text.removeprefix("unix:").removeprefix("//"):
+            return StreamTarget(path=path)
+    elif text.startswith("tcp://"):
         parts = urlsplit(text)
         if parts.hostname and _port(text):
             return StreamTarget(parts.hostname, _port(text))
     elif text.startswith(("http://", "https://")) and urlsplit(text).hostname:
         return HttpTarget(text, address)
-    elif re.fullmatch(r":\d+|\d+", text):
-        return HttpTarget(f"http://localhost:{text.lstrip(':')}", address)
-    elif re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):\d+(/.*)?", text):
-        return HttpTarget(f"http://{text}", address)
+    elif re.fullmatch(r":\d+|\d+", text) and _port(url := f"http://localhost:{text.lstrip(':')}"):
+        return HttpTarget(url, address)
+    elif re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):\d+(/.*)?", text) and _port(url := f"http://{text}"):
+        return HttpTarget(url, address)
     raise ConfigurationError(
         f"{text!r} is no target: give :3000, localhost:3000, http://…, tcp://host:port, unix:/path, module:app or -."
     )

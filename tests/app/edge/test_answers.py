@@ -30,6 +30,20 @@ async def test_status_and_reason_are_the_listeners(world: World, status: int | s
     assert sum(line.startswith("Date: ") for line in lines) == 1
 
 
+async def test_an_answer_that_is_not_taken_counts_against_the_process_wide_budget(world: World) -> None:
+    """S42: what slow senders are owed of relayed answers is shed with everything else."""
+    await world.listen("open", on_request=answering(bytes(7 << 20)))
+    context = world.gateway.context
+    context.owed._limit_bytes = 1 << 20
+    before = context.connections
+    wire = await small_window(world)
+    await wire.send(f"GET /open HTTP/1.1\r\nHost: {world.host}\r\n\r\n")
+    await until(lambda: bool(context.owed._slow))
+    context.owed.shed()
+    await until(lambda: context.connections == before)
+    assert not context.owed._slow
+
+
 async def test_a_status_that_cannot_be_relayed_is_502(world: World) -> None:
     statuses = [99, 100, 101, 1000, -1, "abc", None, True, 200.5]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from websockets.asyncio.client import connect
 from wires import until
 from worlds import World
 
+from app.edge.feeds.sockets import EventSocket
 from app.edge.realm import LINGER_SECONDS, Realm
 from app.errors import EndpointNotFound, Unauthorized
 from app.namespace import Namespace, Right
@@ -51,6 +53,41 @@ async def test_a_dynamic_relay_stays_while_somebody_listens_or_talks(world: Worl
     world.clock.offset += LINGER_SECONDS + 1
     realm.sweep()
     assert realm.find("fresh") is None
+
+
+async def test_a_publisher_keeps_its_dynamic_relay_by_staying(world: World) -> None:
+    realm = realm_of(world)
+    async with connect(f"{world.ws}/-/events/fresh/x?mode=publish", additional_headers=world.auth()):
+        await until(lambda: bool(world.gateway.context.lives))
+        (publisher,) = world.gateway.context.lives
+        assert isinstance(publisher, EventSocket)
+        for _ in range(3):
+            world.clock.offset += LINGER_SECONDS - 1
+            publisher.on_heartbeat()
+            realm.sweep()
+        assert realm.find("fresh") is not None
+
+
+async def test_what_leaves_a_removed_relay_does_not_bring_it_to_mind_again(world: World) -> None:
+    realm = realm_of(world)
+    listener = await world.listen("fresh")
+    relay = realm.find("fresh")
+    assert relay is not None
+    await world.gateway.registry.delete_relay(world.namespace, relay)
+    assert (await listener.closed())[0] == 1001
+    assert not realm._used_at
+
+
+async def test_a_silent_relay_forgets_its_events_in_time(world: World) -> None:
+    realm = realm_of(world)
+    relay = realm.find("orders")
+    assert relay is not None
+    await world.client.post("/-/events/orders/eu", content=b"old", headers=world.auth())
+    assert len(realm.history(relay)) == 1
+    world.clock.offset += relay.history.seconds + 1
+    realm.sweep()
+    assert len(realm.history(relay)) == 0
+    assert realm.history(relay).head == 1
 
 
 async def test_a_provisioned_relay_never_goes_by_itself(world: World) -> None:

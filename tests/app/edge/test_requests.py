@@ -7,14 +7,16 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from wires import answering, ask, frame, masked, send_response, until, upgraded
-from worlds import Wire, World
+from worlds import Wire, World, running_gateway
 
-from app.wire.frames import BINARY, CONTINUATION, TEXT
+from app.config import Deadlines
+from app.wire.frames import BINARY, CLOSE, CONTINUATION, TEXT
 
 QUERIES = {
     "?a=1&a=2&": "?a=1&a=2&",
@@ -236,6 +238,38 @@ async def test_one_way_requests_are_accepted_at_once_on_native_relays_only(world
     assert listener.requests[0]["requestHeaders"]["Prefer"] == "respond-async, wait=1"
     await until(lambda: world.gateway.context.counters["late_answers"] == 2)
     assert not world.gateway.context.rendezvous
+
+
+async def test_via_names_the_namespace_to_whom_named_no_host(world: World) -> None:
+    await world.listen("open")
+    wire = await world.raw()
+    await wire.send("GET /open HTTP/1.0\r\n\r\n")
+    assert f"\r\nVia: 1.1 {world.namespace.name}\r\n" in await wire.head()
+
+
+async def test_a_listener_that_never_answers_a_one_way_request_keeps_no_rendezvous(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, deadlines=Deadlines(response_seconds=0.2)) as world:
+        control = await upgraded(world, "/$hc/shop?sb-hc-action=listen")
+        token = f"ServiceBusAuthorization: {world.token()}"
+        sender = await ask(world, "/shop", token, "Prefer: respond-async", "Content-Length: 70000", method="POST")
+        await sender.send(bytes(70000))
+        command = json.loads((await frame(control))[2])["request"]
+        meeting = await upgraded(world, command["address"].removeprefix(world.ws))
+        assert (await sender.head()).startswith("HTTP/1.1 202 ")
+        while (received := await frame(meeting))[0] != CLOSE:
+            pass
+        assert received[2] == (1000).to_bytes(2, "big")
+
+
+async def test_a_request_whose_listener_leaves_while_its_body_is_gathered_fails_at_once(world: World) -> None:
+    control = await upgraded(world, "/$hc/open?sb-hc-action=listen")
+    sender = await ask(world, "/open", "Content-Length: 2", method="POST")
+    await sender.send("a")
+    await until(lambda: world.gateway.context.counters["requests"] == 1)
+    control.abort()
+    await until(lambda: world.gateway.context.counters["listeners"] == 0)
+    await sender.send("b")
+    assert (await sender.answer())[0] == 502
 
 
 async def test_a_rendezvous_for_a_request_is_good_once(world: World) -> None:

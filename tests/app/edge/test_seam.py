@@ -13,7 +13,8 @@ from wires import UPGRADE_LINES, small_window, until
 from worlds import Listener, Request, World, running_gateway
 
 from app.config import Deadlines, Limits
-from app.edge.seam import Seam
+from app.edge.outflow import HIGH_BYTES
+from app.edge.seam import PIPELINE_LIMIT, Seam
 
 LENGTH_32K = 32 * 1024
 
@@ -198,6 +199,23 @@ async def test_a_head_must_arrive_in_time(tmp_path: Path) -> None:
         assert await mute.rest() == b""
 
 
+@pytest.mark.parametrize("line", ["PUT /-/api/relays/x HTTP/1.1", "POST /-/events/orders HTTP/1.1"])
+async def test_a_body_must_keep_arriving(tmp_path: Path, line: str) -> None:
+    """S39: one byte and no more holds neither a connection nor what serves it."""
+    async with running_gateway(tmp_path, deadlines=Deadlines(idle_seconds=0.3)) as world:
+        token = f"Authorization: {world.token()}"
+        wire = await world.raw()
+        await wire.send(head(world, line, token, "Content-Length: 2") + "{")
+        assert statuses(await wire.rest()) == [408]
+
+
+async def test_a_tls_handshake_must_come_in_time(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, tls=True, limits=Limits(head_seconds=0.3)) as world:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.tls_port)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
 async def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, deadlines=Deadlines(keep_alive_seconds=0.2)) as world:
         wire = await world.raw()
@@ -245,6 +263,27 @@ async def test_bodies_of_pipelined_requests_stay_with_their_own(world: World) ->
         wire.writer.write(head(world, "POST /open HTTP/1.1", f"Content-Length: {len(body)}").encode() + body)
     for body in bodies:
         assert (await wire.answer())[2] == body
+
+
+async def test_who_does_not_read_its_answers_is_not_served_further(world: World) -> None:
+    """S42: small requests whose answers are never taken buy no memory; reading again, the client is served on."""
+    wire = await small_window(world)
+    count = 40_000
+    wire.writer.write((head(world, "GET /nowhere HTTP/1.1") * count).encode())
+    (seam,) = (s for s in world.gateway.server.server_state.connections if isinstance(s, Seam))
+    await until(lambda: seam.outflow.is_paused)
+    for _ in range(50):
+        await asyncio.sleep(0)
+        assert seam.outflow.backlog() < 2 * HIGH_BYTES
+        assert len(seam._queue) <= PIPELINE_LIMIT + 1
+    wire.writer.write_eof()
+    assert len(statuses(await wire.rest())) > PIPELINE_LIMIT
+
+
+async def test_a_read_full_of_requests_is_refused_at_the_limit(world: World) -> None:
+    await world.listen("open")
+    answers = await exchange(world, head(world, "GET /open HTTP/1.1") * (2 * PIPELINE_LIMIT))
+    assert answers == [200] * PIPELINE_LIMIT + [503]
 
 
 async def test_nothing_is_served_behind_a_request_that_closes(world: World) -> None:

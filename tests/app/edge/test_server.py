@@ -66,11 +66,11 @@ async def test_a_drain_finishes_what_is_under_way_and_refuses_what_is_new(world:
     for path in ("hyco", "hyco?sb-hc-action=listen"):
         with pytest.raises(InvalidStatus, match="503"):
             await world.connect(path)
-    held.go.set()
     come.set()
     socket = await sender
     await socket.send("in time")
     assert await socket.recv() == "in time"
+    held.go.set()  # only now: with nothing under way any more, the gateway says good-bye at once
     assert (await answer).text == "finished"
     assert await listener.closed() == (1012, "The gateway is restarting.")
     await socket.wait_closed()

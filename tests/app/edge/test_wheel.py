@@ -65,6 +65,13 @@ def test_a_cancelled_deadline_does_not_fire(loop: Loop, wheel: Wheel) -> None:
     assert fired == [2]
 
 
+def test_a_cancelled_deadline_leaves_nothing_behind_however_far_it_was(loop: Loop, wheel: Wheel) -> None:
+    for seconds in range(1000):
+        wheel.after(1e9 + seconds, lambda: None).cancel()
+    loop.turn(1)
+    assert loop.timer is None  # nothing is pending
+
+
 def test_deadlines_missed_while_the_loop_was_busy_fire_in_order(loop: Loop, wheel: Wheel) -> None:
     fired: list[int] = []
     for seconds in (3, 1, 2):

@@ -71,6 +71,7 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
     assert error.keys() == {"status", "code", "message", "tracking_id"}
     assert error["status"] == response.status_code
     assert re.fullmatch(r"[0-9a-f-]{36}_G0", error["tracking_id"])
+    assert response.headers["TrackingId"] == error["tracking_id"]
     return response.status_code, error["message"]
 
 
@@ -226,6 +227,12 @@ async def test_odd_names_paths_and_methods_are_refused_in_the_same_shape(
     assert refusal(await client.get("/-/api/status", headers=auth | {"Host": "evil.example"}))[0] == 404
 
 
+@pytest.mark.parametrize("body", [b"\xff", b"[" * 100_000])
+async def test_a_body_that_cannot_be_parsed_is_a_bad_request(client: httpx.AsyncClient, body: bytes) -> None:
+    response = await client.put("/-/api/relays/x", content=body, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "BadRequest")
+
+
 async def test_oversized_body_is_413_before_anyone_is_asked_for_a_token(client: httpx.AsyncClient) -> None:
     response = await client.put("/-/api/relays/a", content=b"x" * (MAX_BODY_BYTES + 1))
     assert refusal(response)[0] == 413
@@ -261,3 +268,14 @@ async def test_every_operation_is_described(client: httpx.AsyncClient) -> None:
             if path.startswith("/-/api"):
                 assert operation["responses"].keys() >= {"400", "401", "403", "404"}
     assert (await client.get("/-/api/docs")).status_code == 200
+
+
+async def test_a_refusal_is_found_in_the_log_under_its_tracking_id(
+    world: World, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    answer = await client.get("/-/api/relays/nowhere%0A", headers=world.token())
+    assert answer.status_code == 404
+    [record] = [record for record in caplog.records if answer.headers["TrackingId"] in record.getMessage()]
+    assert "\n" not in record.getMessage()
+    assert "404" in record.getMessage()

@@ -4,47 +4,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import AcceptTimeout, EndpointNotFound, NoListener, Overloaded, RelayError, Unauthorized
-from app.wire.azure.refusal import close_reason, request_tracker, websocket_tracker, words, xml_body
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (EndpointNotFound("nothing at x"), "Endpoint does not exist."),
-        (NoListener("nobody at x"), "There are no listeners connected for the endpoint."),
-        (
-            AcceptTimeout("too late"),
-            "None of the connected listeners accepted the connection within the allowed timeout.",
-        ),
-        (Unauthorized("The token has an invalid signature."), "The token has an invalid signature."),
-        (Overloaded("Come back later."), "Come back later."),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, RelayError) else "",
-)
-def test_refusals_use_the_words_that_clients_know(error: RelayError, sentence: str) -> None:
-    assert words(error) == sentence
-
-
-def test_trackers_name_host_and_path() -> None:
-    assert websocket_tracker("ns.test", "hyco") == "sb://ns.test/hyco"
-    assert request_tracker("ns.test", "hyco") == "ns.test:hyco"
-
-
-@given(st.text(max_size=200))
-def test_close_reason_is_the_longest_prefix_that_fits(text: str) -> None:
-    reason = close_reason(text)
-    assert text.startswith(reason)
-    assert len(reason.encode()) <= 123
-    assert reason == text or len(text[: len(reason) + 1].encode()) > 123
-
-
-def test_close_reason_is_never_cut_inside_a_character() -> None:
-    assert close_reason("a" * 122 + "é") == "a" * 122
+from app.wire.azure.refusal import xml_body
 
 
 @given(st.text())
