@@ -274,6 +274,7 @@ class Close(NamedTuple):
 
 NORMAL = Close(1000, "", False)
 ENTITY_GONE = Close(1001, "The relay was deleted.", False)
+RELAY_MOVED = Close(1012, "The address belongs to another relay now.", True)
 DRAINING = Close(1012, "The gateway is restarting.", True)
 KEY_REVOKED = Close(1008, "The key or rule behind this connection is gone.", False)
 TOKEN_EXPIRED = Close(1008, "ExpiredToken: The token is expired.", True)
@@ -284,6 +285,7 @@ SENDER_LEFT = Close(1001, "The sender has left.", False)
 CLOSES: dict[str, Close] = {
     "NORMAL": NORMAL,
     "ENTITY_GONE": ENTITY_GONE,
+    "RELAY_MOVED": RELAY_MOVED,
     "DRAINING": DRAINING,
     "KEY_REVOKED": KEY_REVOKED,
     "TOKEN_EXPIRED": TOKEN_EXPIRED,

@@ -17,7 +17,6 @@ from app.edge.realm import Realm
 from app.edge.websocket import CommandSocket
 from app.edge.wheel import Deadline
 from app.errors import (
-    ENTITY_GONE,
     KEY_REVOKED,
     TOKEN_EXPIRED,
     AccessError,
@@ -159,12 +158,11 @@ class ControlChannel(CommandSocket):
 
     def review(self) -> None:
         """End if the relay or the key behind this listener is gone."""
-        if self.realm.namespace.relays.get(self.relay.key) is not self.relay:
-            self._leave()
-            self.end(ENTITY_GONE)
-        elif not self.context.is_live(self.grant):
-            self._leave()
-            self.end(KEY_REVOKED)
+        close = self.realm.ending(self.relay, self.address)
+        if close is None and not self.context.is_live(self.grant):
+            close = KEY_REVOKED
+        if close is not None:
+            self.end(close)
 
     def end(self, close: Close) -> None:
         self._leave()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from app.access.grant import Grant
-from app.errors import EndpointNotFound
+from app.errors import ENTITY_GONE, RELAY_MOVED, Close, EndpointNotFound
 from app.namespace import Change, Namespace, Relay, Right
 from fanout.history import History
 from fanout.roster import Roster
@@ -74,6 +74,14 @@ class Realm:
         relay = self._dynamic.ensure_dynamic(self.namespace, name)
         self.touch(relay)
         return relay
+
+    def ending(self, relay: Relay, place: str) -> Close | None:
+        """Why what rests on `relay` owning the address `place` must end, if it must."""
+        if self.namespace.relays.get(relay.key) is not relay:
+            return ENTITY_GONE
+        if self.namespace.find(place) is not relay:  # one was provisioned below it
+            return RELAY_MOVED
+        return None
 
     def history(self, relay: Relay) -> History:
         """The relay's history in memory, begun on first use."""

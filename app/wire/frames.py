@@ -155,14 +155,13 @@ class FrameParser:
 class MessageReader:
     """Pieces in, whole messages out, each at most `max_bytes`. Control frames come out as they are."""
 
-    __slots__ = ("_max_bytes", "_opcode", "_parser", "_parts", "_size")
+    __slots__ = ("_max_bytes", "_opcode", "_parser", "_parts")
 
     def __init__(self, max_bytes: int, *, masked: bool = True) -> None:
         self._parser = FrameParser(masked=masked)
         self._max_bytes = max_bytes
-        self._parts: list[bytes] = []
+        self._parts = bytearray()  # of an unfinished message; fragments may be many and tiny
         self._opcode = 0
-        self._size = 0
 
     def feed(self, data: bytes | memoryview) -> list[tuple[int, bytes]]:
         """The messages that `data` completes, as (opcode, payload). Raises PeerWireError, PayloadTooLarge (1009)."""
@@ -174,14 +173,12 @@ class MessageReader:
                 continue
             if opcode:
                 self._opcode = opcode
-            self._size += len(payload)
-            if self._size > self._max_bytes:
-                raise PayloadTooLarge(f"A message here may hold at most {self._max_bytes} bytes.")
-            if payload:  # a million empty fragments must cost no memory
-                self._parts.append(payload)
+            if len(self._parts) + len(payload) > max_bytes:
+                raise PayloadTooLarge(f"A message here may hold at most {max_bytes} bytes.")
+            self._parts += payload
             if fin:
-                messages.append((self._opcode, b"".join(self._parts)))
-                self._parts, self._size = [], 0
+                messages.append((self._opcode, bytes(self._parts)))
+                self._parts.clear()
         return messages
 
 

@@ -151,7 +151,7 @@ class Subscribe(EventsExchange):
         self.grant: Grant = grant_for(self.context, self.realm, token_of(self.head), asked.prefix)
         self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked)
         self.realm.touch(self.relay)
-        self.lease = Lease(self.context, self.realm, self.relay, self.grant, self.end)
+        self.lease = Lease(self.context, self.realm, self.relay, self.grant, self.end, self.pattern.prefix)
         self.feed = self.make_feed(self.pattern, Gate.of(self.grant, self.relay))
         self.context.lives.add(self)
         self.realm.tick.flush()

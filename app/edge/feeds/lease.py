@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.access.grant import Grant
 from app.edge.realm import Realm
 from app.edge.wheel import Deadline
-from app.errors import ENTITY_GONE, KEY_REVOKED, TOKEN_EXPIRED, Close
+from app.errors import KEY_REVOKED, TOKEN_EXPIRED, Close
 from app.namespace import Relay
 
 if TYPE_CHECKING:
@@ -19,18 +19,25 @@ if TYPE_CHECKING:
 class Lease:
     """Tells its holder once, by `on_over`, that the grant or the relay is gone; `release` it when it leaves first.
 
-    `relay` None is for holders that outlive single relays.
+    `relay` None is for holders that outlive single relays; others rest on the relay owning the address `place`.
     """
 
-    __slots__ = ("_context", "_deadline", "_on_over", "_realm", "grant", "relay")
+    __slots__ = ("_context", "_deadline", "_on_over", "_place", "_realm", "grant", "relay")
 
     def __init__(
-        self, context: Context, realm: Realm, relay: Relay | None, grant: Grant, on_over: Callable[[Close], None]
+        self,
+        context: Context,
+        realm: Realm,
+        relay: Relay | None,
+        grant: Grant,
+        on_over: Callable[[Close], None],
+        place: str = "",
     ) -> None:
         self._context = context
         self._realm = realm
         self._on_over = on_over
         self._deadline: Deadline | None = None
+        self._place = place
         self.relay = relay
         self.renew(grant)
 
@@ -56,8 +63,8 @@ class Lease:
 
     def _over(self) -> Close | None:
         relay, grant = self.relay, self.grant
-        if relay is not None and self._realm.namespace.relays.get(relay.key) is not relay:
-            return ENTITY_GONE
+        if relay is not None and (close := self._realm.ending(relay, self._place or relay.name)) is not None:
+            return close
         if grant.is_anonymous:
             return KEY_REVOKED if relay is not None and relay.requires_client_authorization else None
         if self._context.is_live(grant):

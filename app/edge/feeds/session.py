@@ -172,11 +172,11 @@ class SessionSocket(FeedSocket):
         """Something provisioned changed: the session ends with its grant, a subscription with its relay."""
         self._places.clear()
         self.lease.review()
-        relays = self.realm.namespace.relays
         for sub, feed in list(self._feeds.items()):
-            if relays.get(feed.mouth.relay.key) is not feed.mouth.relay:
+            close = self.realm.ending(feed.mouth.relay, feed.pattern.prefix)
+            if close is not None:
                 self._drop(sub)
-                self._refuse(EndpointNotFound("The relay of this subscription was deleted."), sub=sub)
+                self._refuse(EndpointNotFound(f"{close.reason} Subscribe again."), sub=sub)
 
     def end(self, close: Close) -> None:
         if self.is_open and not self.is_ending and not self.is_lost:

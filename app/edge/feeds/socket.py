@@ -39,11 +39,12 @@ class FeedSocket(MessageSocket):
         relay: Relay | None,
         grant: Grant,
         max_message_bytes: int,
+        place: str = "",
     ) -> None:
         super().__init__(context, transport, head, max_message_bytes)
         self.realm = realm
         self._heartbeat: Deadline | None = None
-        self.lease = Lease(context, realm, relay, grant, self.end)
+        self.lease = Lease(context, realm, relay, grant, self.end, place)
 
     # --- overridden by subclasses ---
 

@@ -80,7 +80,8 @@ class EventSocket(FeedSocket):
         limit = context.settings.limits.event_bytes
         if not self._is_bare:
             limit = 2 * limit + ENVELOPE_BYTES  # base64, and the envelope around it
-        super().__init__(context, transport, head, realm, relay, grant, limit)
+        place = pattern.prefix if pattern is not None else address or ""
+        super().__init__(context, transport, head, realm, relay, grant, limit, place)
         self._relay = relay
         self._query = query
         self._pattern = pattern

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from urllib.parse import quote
+
 import pytest
 from websockets.asyncio.client import connect
 from wires import until
@@ -120,3 +123,17 @@ async def test_a_history_belongs_to_one_life_of_a_relay(world: World) -> None:
     await registry.delete_relay(world.namespace, relay)
     again = await registry.put_relay(world.namespace, "orders", RelaySettings())
     assert realm.history(again).epoch != history.epoch
+
+
+async def test_what_rests_on_an_address_that_another_relay_takes_over_is_sent_away_to_come_back(world: World) -> None:
+    listener = await world.listen("shop/eu/price")
+    elsewhere = await world.listen("shop/us")
+    token = quote(world.token())
+    async with connect(f"{world.ws}/-/events/shop/eu/**?sb-hc-token={token}") as subscriber:
+        await world.gateway.registry.put_relay(world.namespace, "shop/eu", RelaySettings())
+        assert (await listener.closed())[0] == 1012
+        async with asyncio.timeout(10):
+            await subscriber.wait_closed()
+        assert subscriber.close_code == 1012
+    assert (await world.client.get("/shop/us", headers=world.auth())).status_code == 200
+    assert len(elsewhere.requests) == 1

@@ -96,7 +96,7 @@ def test_a_million_empty_fragments_cost_no_memory() -> None:
     reader.feed(masked(TEXT, b"", fin=False))
     for _ in range(100):
         assert reader.feed(masked(CONTINUATION, b"", fin=False) * 100) == []
-    assert reader._parts == []
+    assert not reader._parts
     assert reader.feed(masked(CONTINUATION, b"end")) == [(TEXT, b"end")]
 
 
