@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote_plus
 
 from app.access.grant import MISSING_TOKEN, WRONG_AUDIENCE, Grant
 from app.access.keyring import new_rule
@@ -14,6 +15,8 @@ from app.errors import BadRequest, TokenExpired, Unauthorized
 from app.namespace import Namespace, Relay, Right, Rule
 
 CACHE_SIZE = 4096
+
+_TOKEN_HEADERS = ("servicebusauthorization", "authorization")
 
 
 class Authorizer:
@@ -102,17 +105,19 @@ class Authorizer:
         raise Unauthorized(INVALID_SIGNATURE)
 
 
-def one_token(headers: Mapping[str, str], query_token: str | None) -> str | None:
+def one_token(headers: Iterable[tuple[str, str]], query: str) -> str | None:
     """The token of a call on one of the gateway's own doors, wherever it stands.
 
-    `headers` are looked up in lower case. Raises `BadRequest` when two places hold different tokens: nobody
-    shall be routed by one credential and judged by another.
+    Raises `BadRequest` when two different ones are given: nobody shall be routed by one credential and judged by
+    another.
     """
-    places = (headers.get("servicebusauthorization"), headers.get("authorization"), query_token)
-    tokens = {place.strip() for place in places if place and place.strip()}
-    if len(tokens) > 1:
+    pieces = (piece.partition("=") for piece in query.split("&"))
+    found = {unquote_plus(value).strip() for name, _, value in pieces if unquote_plus(name).lower() == "sb-hc-token"}
+    found.update(value.strip() for name, value in headers if name.lower() in _TOKEN_HEADERS)
+    found.discard("")
+    if len(found) > 1:
         raise BadRequest("The request carries two different tokens; send one.")
-    return tokens.pop() if tokens else None
+    return found.pop() if found else None
 
 
 def _named_relay(token: Token, namespace: Namespace) -> Relay | None:

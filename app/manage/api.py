@@ -79,7 +79,7 @@ class Caller:
         context: Context = request.app.state.context
         self.context = context
         self.namespace = context.hosts.find(request.headers.get("host"))
-        self._token = one_token(request.headers, request.query_params.get("sb-hc-token"))
+        self._token = one_token(request.headers.items(), request.url.query)
 
     def grant(self, relay: Relay | None = None) -> Grant:
         return self.context.authorizer.authorize(self._token, self.namespace, relay)

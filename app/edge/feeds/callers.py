@@ -7,12 +7,11 @@ what exists. Publishing and subscribing each have one function here, used by eve
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus
 
 from app.access.authorize import one_token
 from app.access.grant import MISSING_TOKEN, Grant
 from app.edge.realm import Realm
-from app.errors import AccessError, BadRequest, ClaimMissing, Unauthorized
+from app.errors import AccessError, ClaimMissing, Unauthorized
 from app.namespace import Relay, Right
 from app.wire.http import Head, Headers
 from fanout.address import Pattern, check_pattern
@@ -26,17 +25,7 @@ _PREFLIGHT_SECONDS = "7200"
 
 def token_of(head: Head) -> str | None:
     """The token of a call, wherever it stands. Raises BadRequest when two places hold different ones."""
-    headers: dict[str, str] = {}
-    for name in ("servicebusauthorization", "authorization"):
-        values = {value.strip() for value in head.get_all(name)}
-        if len(values) > 1:
-            raise BadRequest("The request carries two different tokens; send one.")
-        headers.update((name, value) for value in values)
-    pieces = (piece.partition("=") for piece in head.query.split("&"))
-    in_query = {unquote_plus(value).strip() for name, _, value in pieces if unquote_plus(name).lower() == "sb-hc-token"}
-    if len(in_query) > 1:
-        raise BadRequest("The request carries two different tokens; send one.")
-    return one_token(headers, in_query.pop() if in_query else None)
+    return one_token(head.headers, head.query)
 
 
 def grant_for(context: Context, realm: Realm, token: str | None, path: str) -> Grant:
