@@ -93,6 +93,7 @@ class RelayedRequest(Exchange):
         self._size = 0
         self._socket: RequestSocket | None = None
         self._timer: Deadline | None = None
+        self._timer_due = self._patience = 0.0
         self._gathering: asyncio.TimerHandle | None = None
         self._active_at = 0.0
         self._is_uploading = False  # which may go on while the answer streams already
@@ -288,14 +289,21 @@ class RelayedRequest(Exchange):
     def _watch(self, seconds: float) -> None:
         """End the request when nothing has happened for so long."""
         self._active_at = self.context.loop.time()
+        self._patience = seconds
         if self._timer is not None:
+            if self._timer_due <= self._active_at + seconds:
+                return  # it looks again when it fires
             self._timer.cancel()
-        self._timer = self.context.wheel.after(seconds, lambda: self._on_timer(seconds))
+        self._set_timer(seconds)
 
-    def _on_timer(self, seconds: float) -> None:
-        left = self._active_at + seconds - self.context.loop.time()
+    def _set_timer(self, seconds: float) -> None:
+        self._timer_due = self.context.loop.time() + seconds
+        self._timer = self.context.wheel.after(seconds, self._on_timer)
+
+    def _on_timer(self) -> None:
+        left = self._active_at + self._patience - self.context.loop.time()
         if left > 0:
-            self._timer = self.context.wheel.after(left, lambda: self._on_timer(seconds))
+            self._set_timer(left)
         elif self._stage is not Stage.DONE:
             self.context.counters["response_timeouts"] += 1
             self.on_answer_fault(ResponseTimeout("The listener did not answer within the allowed time."))

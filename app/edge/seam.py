@@ -332,7 +332,7 @@ class Seam(HttpToolsProtocol):
         size = self._head_bytes + (end + 4 - len(self._tail) if end >= 0 else len(data))
         if size > limit:
             raise HeadTooLarge(f"A request's head may hold at most {limit} bytes.")
-        if not self._head_bytes and self._deadline is not None:
+        if end < 0 and not self._head_bytes and self._deadline is not None:
             self._await_head(self.context.settings.limits.head_seconds)
         self._head_bytes += len(data)
         self._tail = joined[-3:]
