@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.access.grant import MISSING_TOKEN, Grant, opaque_address
+from app.access.grant import MISSING_TOKEN, opaque_address
 from app.edge.context import Context
-from app.edge.realm import NO_ENDPOINT, Realm
+from app.edge.realm import NO_ENDPOINT, Admitted, Realm
 from app.errors import BadRequest, EndpointNotFound, NoListener, Unauthorized
 from app.namespace import Profile, Relay, Right
 from app.wire.azure.handshake import listener_filter, matching_path
+from app.wire.azure.headers import LISTENER_FILTERS
 from app.wire.azure.refusal import FILTERED, SENTENCES
-from app.wire.http import Headers
+from app.wire.http import Head
 from fanout.address import parse_address
 
 if TYPE_CHECKING:
@@ -24,11 +25,23 @@ if TYPE_CHECKING:
 
 def admit(
     context: Context, realm: Realm, right: Right, raw_path: str, token: str | None, *, opens_dynamic: bool = False
-) -> tuple[Relay, str, Grant]:
+) -> Admitted:
     """The relay, the concrete address and the grant for a call on `raw_path` (no leading slash).
 
-    Raises Unauthorized, ClaimMissing, EndpointNotFound; BadRequest where the path is no address.
+    Raises Unauthorized, ClaimMissing, EndpointNotFound; BadRequest where the path is no address. An answer is
+    remembered until anything provisioned changes; whether its grant still stands is asked each time.
     """
+    call = right, raw_path, token
+    admitted = realm.admitted.get(call)
+    if admitted is None or not context.is_live(admitted[2]):
+        admitted = _admit(context, realm, right, raw_path, token, opens_dynamic)
+        realm.remember(call, admitted)
+    return admitted
+
+
+def _admit(
+    context: Context, realm: Realm, right: Right, raw_path: str, token: str | None, opens_dynamic: bool
+) -> Admitted:
     path = matching_path(raw_path)
     if not path:
         raise BadRequest("The path names no address.")
@@ -48,12 +61,12 @@ def admit(
     return relay, address, grant
 
 
-def find_listener(realm: Realm, relay: Relay, address: str, headers: Headers) -> ControlChannel:
+def find_listener(realm: Realm, relay: Relay, address: str, head: Head) -> ControlChannel:
     """One listener for a call at `address`, chosen fairly among those that the sender's filter admits.
 
     Raises NoListener.
     """
-    wanted = listener_filter(headers)
+    wanted = None if LISTENER_FILTERS.isdisjoint(head.names) else listener_filter(head.headers)
     admits = None if wanted is None else lambda listener: wanted.admits(listener.id)
     listener = realm.roster.choose(relay.key, relay.listen_address(address), admits)
     if listener is not None:

@@ -34,7 +34,7 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
     """The exchange that will answer a request."""
     if not head.path.startswith("/-/"):
         _refuse_when_draining(connection.context)
-        if is_for_management(head.headers):
+        if "x-process-at" in head.names and is_for_management(head.headers):
             return EntityRead(connection, head)
         return RelayedRequest(connection, head)
     if head.path == EVENTS or head.path.startswith(EVENTS + "/"):

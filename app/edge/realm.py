@@ -23,6 +23,12 @@ LINGER_SECONDS = 300.0
 NO_ENDPOINT = "Endpoint does not exist."
 
 
+Admitted = tuple[Relay, str, Grant]
+"""What a call was admitted to: the relay, the concrete address, by which grant."""
+
+ADMITTED_CALLS = 4096
+
+
 class DynamicRelays(Protocol):
     """Where relays come into being by use; the registry."""
 
@@ -48,6 +54,7 @@ class Realm:
         self.tick = tick
         self.router = Router(tick)
         self.roster: Roster[ControlChannel] = Roster(random.randrange)
+        self.admitted: dict[tuple[Right, str, str | None], Admitted] = {}  # by right, raw path, token
         self._clock = clock
         self._dynamic = dynamic
         self._histories: dict[str, tuple[Relay, History]] = {}
@@ -82,6 +89,12 @@ class Realm:
         if self.namespace.find(place) is not relay:  # one was provisioned below it
             return RELAY_MOVED
         return None
+
+    def remember(self, call: tuple[Right, str, str | None], admitted: Admitted) -> None:
+        """Keep the outcome of an admission until something provisioned changes, or too many are kept."""
+        if len(self.admitted) >= ADMITTED_CALLS:
+            self.admitted.clear()
+        self.admitted[call] = admitted
 
     def history(self, relay: Relay) -> History:
         """The relay's history in memory, begun on first use."""
@@ -123,6 +136,7 @@ class Realm:
                 self._dynamic.drop_dynamic(self.namespace, relay)
 
     def _on_change(self, change: Change) -> None:
+        self.admitted.clear()
         if change.relay is None:
             return
         if change.kind == "relay-removed":

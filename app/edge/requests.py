@@ -104,7 +104,7 @@ class RelayedRequest(Exchange):
         raw_path = head.path.removeprefix("/")
         token, is_authorization = token_from(head.headers, head.query)
         relay, address, grant = admit(context, realm, Right.SEND, raw_path, token)
-        listener = find_listener(realm, relay, address, head.headers)
+        listener = find_listener(realm, relay, address, head)
         self.listener: ControlChannel = listener
         self.id = new_tracking_id(None, context.node)
         self.secret = secrets.token_urlsafe(SECRET_BYTES)

@@ -83,7 +83,7 @@ def _connect(context: Context, transport: asyncio.Transport, head: Head, handsha
     realm = context.realm(head.host)
     token, is_authorization = token_from(head.headers, head.query)
     relay, address, grant = admit(context, realm, Right.SEND, handshake.raw_path, token)
-    listener = find_listener(realm, relay, address, head.headers)
+    listener = find_listener(realm, relay, address, head)
     is_consumed = is_authorization and not grant.is_anonymous
     return WaitingSender(context, transport, head, realm, relay, grant, handshake, listener, is_consumed)
 

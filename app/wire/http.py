@@ -51,6 +51,7 @@ class Head:
         "is_chunked",
         "is_keep_alive",
         "method",
+        "names",
         "path",
         "query",
         "version",
@@ -61,6 +62,7 @@ class Head:
         self.path, _, self.query = target.partition("?")
         self.version = version
         self.headers = headers
+        self.names = {name.lower() for name, _ in headers}
         self.host = ""
         self.content_length: int | None = None
         self.is_chunked = False
@@ -77,13 +79,14 @@ class Head:
 
     def get(self, name: str) -> str | None:
         """The first value of header `name` (given in lower case)."""
-        for key, value in self.headers:
-            if key.lower() == name:
-                return value
+        if name in self.names:
+            for key, value in self.headers:
+                if key.lower() == name:
+                    return value
         return None
 
     def get_all(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name]
+        return [value for key, value in self.headers if key.lower() == name] if name in self.names else []
 
 
 def check_head(method: bytes, target: bytes, version: str, raw: list[tuple[bytes, bytes]]) -> Head:
@@ -105,7 +108,6 @@ def check_head(method: bytes, target: bytes, version: str, raw: list[tuple[bytes
     headers: Headers = []
     head = Head(method.decode("ascii"), target.decode("ascii"), version, headers)
     hosts = 0
-    names: set[bytes] = set()
     for name, value in raw:
         if not _TOKEN.fullmatch(name) or _VALUE_FAULT.search(value):
             raise BadRequest("A header has an invalid name or value.")
@@ -114,7 +116,7 @@ def check_head(method: bytes, target: bytes, version: str, raw: list[tuple[bytes
             continue  # `content_length` is read as `Content-Length` by CGI-like servers behind us
         text = value.decode("latin-1")
         headers.append((name.decode("ascii"), text))
-        names.add(lowered)
+        head.names.add(lowered.decode("ascii"))
         if lowered == b"host":
             hosts += 1
             head.host = text

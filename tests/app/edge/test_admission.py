@@ -10,6 +10,7 @@ from worlds import World
 from app.edge.admission import address_of, admit
 from app.errors import BadRequest, ClaimMissing, EndpointNotFound, Unauthorized
 from app.namespace import Profile, Relay, Right
+from app.store.registry import RelaySettings
 from fanout.errors import InvalidAddress
 
 
@@ -71,3 +72,32 @@ async def test_a_dynamic_relay_begins_only_where_it_is_asked_for(world: World) -
         with pytest.raises((BadRequest, InvalidAddress)):
             admit(context, realm, Right.LISTEN, path, world.token(), opens_dynamic=True)
     assert cast(object, realm.find("grüß")) is None
+
+
+async def test_what_was_admitted_once_is_asked_again_when_anything_provisioned_changes(world: World) -> None:
+    """S21."""
+    registry, namespace = world.gateway.registry, world.namespace
+    await world.listen("open")
+    await world.listen("hyco")
+    token = world.auth()
+    assert (await world.client.get("/open")).status_code == 200
+    assert (await world.client.get("/hyco", headers=token)).status_code == 200
+    await registry.put_relay(namespace, "open", RelaySettings(Profile.HYBRID_CONNECTION))
+    assert (await world.client.get("/open")).status_code == 401
+    await registry.rotate_key(namespace, None, "RootManageSharedAccessKey", "primary")
+    assert (await world.client.get("/hyco", headers=token)).status_code == 401
+
+
+async def test_what_was_admitted_once_ends_with_its_token(world: World) -> None:
+    await world.listen("hyco", headers=world.auth(seconds=100_000))
+    token = world.auth()
+    assert (await world.client.get("/hyco", headers=token)).status_code == 200
+    world.clock.offset = 3600 + 301
+    assert (await world.client.get("/hyco", headers=token)).status_code == 401
+
+
+async def test_only_so_many_calls_are_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.edge.realm.ADMITTED_CALLS", 3)
+    for number in range(10):
+        assert (await world.client.get(f"/hyco/{number}", headers=world.auth())).status_code == 404
+    assert len(world.gateway.context.realms[world.namespace].admitted) <= 3
