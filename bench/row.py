@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from bench.load import Span
+from bench.native import Times
 from bench.peers import Peer, Server, running
 
 
@@ -17,15 +18,35 @@ class Sizes:
     """How much is measured. Seconds are per round."""
 
     rounds: int = 5
-    seconds: float = 1.0
-    warm_seconds: float = 0.3
+    seconds: float = 0.6
+    warm_seconds: float = 0.2
     subscribers: int = 100
-    windows: tuple[int, ...] = (1, 64, 512)  # events in flight
+    windows: tuple[int, ...] = (8, 64, 327, 2000)  # events in flight
+    single_windows: tuple[int, ...] = (8, 327)  # for servers to which the window makes no difference
+    scale: int = 1000  # subscribers of the large fan-out, and of the rows with many addresses
+    checked_deliveries: int = 50_000  # whose order is verified, of each server
+    pairs: int = 100
     clients: int = 64
-    idle_connections: int = 2000
+    idle_connections: int = 10_000
+
+    @property
+    def times(self) -> Times:
+        return Times(self.warm_seconds, self.seconds)
 
 
-TINY = Sizes(rounds=1, seconds=0.05, warm_seconds=0.02, subscribers=3, windows=(1, 8), clients=4, idle_connections=20)
+TINY = Sizes(
+    rounds=1,
+    seconds=0.05,
+    warm_seconds=0.02,
+    subscribers=3,
+    windows=(1, 8),
+    single_windows=(1, 8),
+    scale=20,
+    checked_deliveries=100,
+    pairs=3,
+    clients=4,
+    idle_connections=20,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +60,11 @@ class Sample:
 
 @dataclass(slots=True)
 class Line:
-    """The rounds of one setting, by the name of the server; a server that cannot do it is missing."""
+    """The rounds of one setting, by the name of the server, and why the others were left out."""
 
     setting: str
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def add(self, server: Server, sample: Sample) -> None:
         self.samples.setdefault(server.peer.name, []).append(sample)
@@ -62,6 +84,7 @@ class Row:
     leaves_out: str
     measure: Callable[[Sizes, int | None], list[Line]]
     is_more_better: bool = True
+    praise: str = "fast"  # what a server with a better figure is
 
 
 class Meter:
@@ -87,8 +110,16 @@ class Meter:
         return Sample(value, self.server_cpu, self.load_cpu)
 
 
+def present(peers: Sequence[Peer], lines: Iterable[Line]) -> list[Peer]:
+    """Those that can run here; the lines are told of the others."""
+    reasons = {peer: peer.missing() for peer in peers}
+    for line in lines:
+        line.skipped |= {peer.name: reason for peer, reason in reasons.items() if reason}
+    return [peer for peer, reason in reasons.items() if not reason]
+
+
 @contextlib.contextmanager
-def side_by_side(peers: Sequence[Peer], core: int | None) -> Iterator[list[Server]]:
+def side_by_side(peers: Sequence[Peer], lines: Iterable[Line], core: int | None) -> Iterator[list[Server]]:
     """All these servers running at once; only the one being measured has work."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(running(peer, core)) for peer in peers]
+        yield [stack.enter_context(running(peer, core)) for peer in present(peers, lines)]

@@ -12,39 +12,55 @@ from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 
 app = FastAPI()
 
-subscribers: set[WebSocket] = set()
+subscribers: dict[str, set[WebSocket]] = {}
 listeners: dict[str, tuple[WebSocket, asyncio.Future[WebSocket]]] = {}
 tunnels: list[WebSocket] = []
 answers: dict[str, asyncio.Future[Response]] = {}
 request_ids = itertools.count(1)
 
 
-@app.websocket("/subscribe")
-async def subscribe(ws: WebSocket) -> None:
-    """A subscriber: every published text comes out here."""
+@app.websocket("/subscribe/{address}")
+async def subscribe(ws: WebSocket, address: str) -> None:
+    """A subscriber: every text published to the address comes out here."""
     await ws.accept()
-    subscribers.add(ws)
+    subscribers.setdefault(address, set()).add(ws)
     try:
         while True:
             await ws.receive_text()
     except WebSocketDisconnect:
-        subscribers.discard(ws)
+        subscribers[address].discard(ws)
 
 
-@app.websocket("/publish")
-async def publish(ws: WebSocket) -> None:
-    """A publisher: every text goes to all subscribers, one awaited send each."""
+@app.websocket("/publish/{address}")
+async def publish(ws: WebSocket, address: str) -> None:
+    """A publisher of one address."""
     await ws.accept()
     try:
         while True:
-            text = await ws.receive_text()
-            for subscriber in list(subscribers):
-                try:
-                    await subscriber.send_text(text)
-                except (RuntimeError, WebSocketDisconnect):
-                    subscribers.discard(subscriber)
+            await broadcast(address, await ws.receive_text())
     except WebSocketDisconnect:
         pass
+
+
+@app.websocket("/publish")
+async def publish_wide(ws: WebSocket) -> None:
+    """A publisher of many: the address stands before the first space."""
+    await ws.accept()
+    try:
+        while True:
+            address, _, text = (await ws.receive_text()).partition(" ")
+            await broadcast(address, text)
+    except WebSocketDisconnect:
+        pass
+
+
+async def broadcast(address: str, text: str) -> None:
+    """To all subscribers, one awaited send each."""
+    for subscriber in list(subscribers.get(address, ())):
+        try:
+            await subscriber.send_text(text)
+        except (RuntimeError, WebSocketDisconnect):
+            subscribers[address].discard(subscriber)
 
 
 @app.websocket("/listen/{name}")

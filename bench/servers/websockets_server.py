@@ -10,7 +10,7 @@ import uvloop
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
-subscribers: set[ServerConnection] = set()
+subscribers: dict[str, set[ServerConnection]] = {}
 listeners: dict[str, tuple[ServerConnection, asyncio.Future[ServerConnection]]] = {}
 
 
@@ -20,14 +20,19 @@ async def handle(ws: ServerConnection) -> None:
     _, verb, *name = ws.request.path.split("/")
     with contextlib.suppress(ConnectionClosed):
         if verb == "subscribe":
-            subscribers.add(ws)
+            subscribers.setdefault(name[0], set()).add(ws)
             try:
                 await ws.wait_closed()
             finally:
-                subscribers.discard(ws)
+                subscribers[name[0]].discard(ws)
         elif verb == "publish":
             async for message in ws:
-                broadcast(subscribers, message)
+                assert isinstance(message, str)
+                if name:
+                    broadcast(subscribers[name[0]], message)
+                else:
+                    address, _, text = message.partition(" ")
+                    broadcast(subscribers[address], text)
         elif verb == "listen":
             mate: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
             listeners[name[0]] = (ws, mate)

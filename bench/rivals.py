@@ -1,0 +1,297 @@
+"""Servers that others wrote, as `make peers` installs them: how each is configured and spoken to.
+
+Each gets what makes it fast, within its own means: no log, no store, no limit that cuts a reader of this load.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.load import (
+    BINARY,
+    LoadError,
+    client_frame,
+    expect_upgrade,
+    open_tcp,
+    open_websocket,
+    read_exactly,
+    read_head,
+    read_message,
+    server_frame,
+    upgrade_request,
+)
+from bench.native import Answering, Dialogue
+from bench.peers import BODY, Peer, Place, Server
+
+_UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+
+
+class Rival(Peer):
+    """A program of its own, in the virtual environment or on the path."""
+
+    program: str
+    package: str  # of Debian, or "" for one of the virtual environment
+    version_option = "--version"
+    announces_port = False
+
+    def missing(self) -> str | None:
+        return None if self.path() else f"not installed: {self.program} (make peers)"
+
+    def version(self) -> str | None:
+        path = self.path()
+        if path is None:
+            return None
+        run = subprocess.run([path, self.version_option], capture_output=True, text=True)
+        found = re.search(r"\d+(\.\d+)+", run.stdout + run.stderr)
+        return f"{self.program} {found[0]}" if found else None
+
+    def path(self) -> str | None:
+        return shutil.which(self.program, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin")
+
+
+class Nats(Rival):
+    name = "NATS"
+    about = "nats-server, clients on its WebSocket port; a publish is a frame of its own"
+    program, package = "nats-server", ""
+    joins_events = True
+
+    def command(self, place: Place) -> list[str]:
+        config = place.folder / "nats.conf"
+        config.write_text(
+            f'host: "127.0.0.1"\nport: -1\nping_interval: "10m"\nwrite_deadline: "60s"\nmax_pending: 512MB\n'
+            f'websocket {{ host: "127.0.0.1", port: {place.port}, no_tls: true }}\n'
+        )
+        return [self.path() or self.program, "-c", str(config)]
+
+    def open_publisher(self, server: Server) -> socket.socket:
+        return _say_to_nats(open_websocket(server.port, "/"), b"")
+
+    def open_wide_publisher(self, server: Server) -> socket.socket:
+        return self.open_publisher(server)
+
+    def open_subscriber(self, server: Server, address: str) -> socket.socket:
+        return _say_to_nats(open_websocket(server.port, "/"), b"SUB %b 1\r\n" % address.encode())
+
+    def publication(self, payload: bytes) -> bytes:
+        return self.wide_publication("fan", payload)
+
+    def wide_publication(self, address: str, payload: bytes) -> bytes:
+        return client_frame(BINARY, b"PUB %b %d\r\n%b\r\n" % (address.encode(), len(payload), payload))
+
+    def delivery(self, address: str, payload: bytes) -> bytes:
+        return b"MSG %b 1 %d\r\n%b\r\n" % (address.encode(), len(payload), payload)
+
+    def dialogue(self, server: Server) -> Dialogue:
+        frame = client_frame(BINARY, _NATS_HELLO + b"SUB fan 1\r\nPING\r\n")
+        return Dialogue(upgrade_request(server.port, "/"), second=frame, second_end=b"PONG\r\n")
+
+
+class Redis(Rival):
+    name = "redis"
+    about = "redis-server, pub/sub over plain TCP (it has no WebSocket)"
+    program, package = "redis-server", "redis-server"
+    joins_events = True
+    is_framed = False
+
+    def command(self, place: Place) -> list[str]:
+        options = ["--bind", "127.0.0.1", "--port", str(place.port), "--save", "", "--appendonly", "no"]
+        options += ["--dir", str(place.folder), "--maxclients", "20000", "--tcp-backlog", "4096"]
+        return [self.path() or self.program, *options, "--client-output-buffer-limit", "pubsub 0 0 0"]
+
+    def open_publisher(self, server: Server) -> socket.socket:
+        return open_tcp(server.port)
+
+    def open_wide_publisher(self, server: Server) -> socket.socket:
+        return open_tcp(server.port)
+
+    def open_subscriber(self, server: Server, address: str) -> socket.socket:
+        sock, name = open_tcp(server.port), address.encode()
+        sock.sendall(_resp(b"SUBSCRIBE", name))
+        expected = b"*3\r\n$9\r\nsubscribe\r\n$%d\r\n%b\r\n:1\r\n" % (len(name), name)
+        if read_exactly(sock, len(expected)) != expected:
+            raise LoadError("redis refused a subscription")
+        return sock
+
+    def publication(self, payload: bytes) -> bytes:
+        return self.wide_publication("fan", payload)
+
+    def wide_publication(self, address: str, payload: bytes) -> bytes:
+        return _resp(b"PUBLISH", address.encode(), payload)
+
+    def delivery(self, address: str, payload: bytes) -> bytes:
+        return _resp(b"message", address.encode(), payload)
+
+    def dialogue(self, server: Server) -> Dialogue:
+        return Dialogue(_resp(b"SUBSCRIBE", b"fan"), first_begin=b"*3\r\n", first_end=b":1\r\n")
+
+
+class Mosquitto(Rival):
+    name = "mosquitto"
+    about = "mosquitto, MQTT 3.1.1 over WebSocket with QoS 0"
+    program, package = "mosquitto", "mosquitto"
+    version_option = "-h"
+
+    def command(self, place: Place) -> list[str]:
+        config = place.folder / "mosquitto.conf"
+        config.write_text(  # with WebSocket alone it does not start
+            f"listener 0 {place.folder}/plain\nlistener {place.port} 127.0.0.1\nprotocol websockets\n"
+            "allow_anonymous true\nmax_queued_messages 0\npersistence false\nlog_type error\nset_tcp_nodelay true\n"
+            + ("user root\n" if os.geteuid() == 0 else "")
+        )
+        return [self.path() or self.program, "-c", str(config)]
+
+    def open_publisher(self, server: Server) -> socket.socket:
+        sock = open_websocket(server.port, "/", _MQTT_PROTOCOL)
+        sock.sendall(client_frame(BINARY, _MQTT_CONNECT))
+        _expect_packet(sock, _MQTT_ACCEPTED)
+        return sock
+
+    def open_wide_publisher(self, server: Server) -> socket.socket:
+        return self.open_publisher(server)
+
+    def open_subscriber(self, server: Server, address: str) -> socket.socket:
+        return self.open_subscribers(server, [address])[0]
+
+    def open_subscribers(self, server: Server, addresses: Sequence[str]) -> list[socket.socket]:
+        """Step by step, all at once: each step takes it a tenth of a second when it has nothing else to do."""
+        sockets = [open_tcp(server.port) for _ in addresses]
+        for sock in sockets:
+            sock.sendall(upgrade_request(server.port, "/", _MQTT_PROTOCOL))
+        for sock in sockets:
+            expect_upgrade(sock)
+            sock.sendall(client_frame(BINARY, _MQTT_CONNECT))
+        for sock, address in zip(sockets, addresses, strict=True):
+            _expect_packet(sock, _MQTT_ACCEPTED)
+            sock.sendall(client_frame(BINARY, _mqtt(0x82, b"\x00\x01" + _mqtt_text(address) + b"\x00")))
+        for sock in sockets:
+            _expect_packet(sock, b"\x90\x03\x00\x01\x00")
+        return sockets
+
+    def publication(self, payload: bytes) -> bytes:
+        return self.wide_publication("fan", payload)
+
+    def wide_publication(self, address: str, payload: bytes) -> bytes:
+        return client_frame(BINARY, self.delivery(address, payload))
+
+    def delivery(self, address: str, payload: bytes) -> bytes:
+        return _mqtt(0x30, _mqtt_text(address) + payload)
+
+
+class Nginx(Rival):
+    name = "nginx"
+    about = "nginx as a proxy, with buffers of 64 KiB, to a server in the generator: the limit, not a rendezvous"
+    program, package = "nginx", "nginx"
+    version_option = "-v"
+    is_proxy = True
+    buffers = "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;"
+
+    def command(self, place: Place) -> list[str]:
+        places = "\n".join(
+            f"  {kind}_temp_path {place.folder}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        config = place.folder / "nginx.conf"
+        config.write_text(_NGINX % {"folder": place.folder, "places": places, "buffers": self.buffers, **_ports(place)})
+        return [self.path() or self.program, "-p", str(place.folder), "-c", str(config), "-e", "stderr"]
+
+    def open_pair(self, server: Server) -> tuple[socket.socket, socket.socket]:
+        sender = open_tcp(server.port)
+        sender.sendall(upgrade_request(server.port, "/socket"))
+        receiver, _ = server.origin.accept()
+        receiver.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        read_head(receiver)
+        receiver.sendall(_UPGRADED)
+        if not read_head(sender).startswith(b"HTTP/1.1 101 "):
+            raise LoadError("nginx refused an upgrade")
+        return sender, receiver
+
+    def received(self, opcode: int, payload: bytes) -> bytes:
+        return client_frame(opcode, payload)
+
+    def reply(self, opcode: int, payload: bytes) -> bytes:
+        return server_frame(opcode, payload)
+
+    def answering(self, server: Server, listener: socket.socket | None) -> Answering:
+        return Answering(_ANSWER + BODY, origin=server.origin)
+
+
+class PlainNginx(Nginx):
+    name = "nginx as it comes"
+    about = "the same with the buffers that it has by default"
+    buffers = ""
+
+    def version(self) -> str | None:
+        return None  # said already
+
+
+NATS, REDIS, MOSQUITTO, NGINX, PLAIN_NGINX = Nats(), Redis(), Mosquitto(), Nginx(), PlainNginx()
+
+_NATS_HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
+
+_NGINX = """\
+daemon off;
+master_process off;
+pid %(folder)s/nginx.pid;
+events { worker_connections 4096; }
+http {
+  access_log off;
+%(places)s
+  keepalive_requests 1000000000;
+  proxy_http_version 1.1;
+  %(buffers)s
+  upstream origin { server 127.0.0.1:%(origin_port)d; keepalive 128; keepalive_requests 1000000000; }
+  server {
+    listen 127.0.0.1:%(port)d backlog=4096;
+    location / { proxy_pass http://origin; proxy_set_header Connection ""; }
+    location /socket {
+      proxy_pass http://origin;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade;
+    }
+  }
+}
+"""
+
+
+def _ports(place: Place) -> dict[str, int]:
+    return {"port": place.port, "origin_port": place.origin_port}
+
+
+def _say_to_nats(sock: socket.socket, command: bytes) -> socket.socket:
+    sock.sendall(client_frame(BINARY, _NATS_HELLO + command + b"PING\r\n"))
+    said = b""
+    while not said.endswith(b"PONG\r\n"):
+        said += read_message(sock)[1]
+    return sock
+
+
+def _resp(*parts: bytes) -> bytes:
+    """An array of strings in the protocol of redis."""
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def _mqtt(first: int, body: bytes) -> bytes:
+    """A control packet that is shorter than 128 bytes."""
+    return bytes((first, len(body))) + body
+
+
+def _mqtt_text(text: str) -> bytes:
+    return len(text).to_bytes(2, "big") + text.encode()
+
+
+def _expect_packet(sock: socket.socket, expected: bytes) -> None:
+    if read_message(sock)[1] != expected:
+        raise LoadError("mosquitto refused a connection or a subscription")
+
+
+_MQTT_PROTOCOL = {"Sec-WebSocket-Protocol": "mqtt"}
+_MQTT_ACCEPTED = b"\x20\x02\x00\x00"
+_MQTT_CONNECT = _mqtt(0x10, _mqtt_text("MQTT") + b"\x04\x02\x00\x00" + _mqtt_text(""))
