@@ -176,6 +176,7 @@ class Gateway:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="warning",  # the banner and the gateway's own log say the rest
             access_log=False,
             server_header=False,
         )

@@ -162,6 +162,7 @@ class Subscribe(EventsExchange):
     # --- overridden by subclasses ---
 
     def make_feed(self, pattern: Pattern, gate: Gate) -> Feed:
+        """The feed in this transport's encoding."""
         raise NotImplementedError
 
     def open(self, beginning: Beginning) -> None:
