@@ -40,6 +40,7 @@ from fanout.tick import Tick
 SWEEP_SECONDS = 30.0
 RESERVED_FILES = 200  # descriptors kept free for the registry, logs and listening sockets
 WANTED_FILES = 1 << 20
+YOUNG_OBJECTS = 20_000  # before the youngest are collected: a rush of connections is no garbage
 
 
 class Started(NamedTuple):
@@ -229,6 +230,7 @@ def run(settings: Settings, announce: Callable[[Started], None]) -> int:
         announce(await gateway.start())
         gc.collect()
         gc.freeze()  # what was built so far stays; no collection need ever look at it again
+        gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
         await gateway.wait()
 
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"

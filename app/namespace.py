@@ -109,7 +109,7 @@ class Namespace:
 
     def canonical(self, relay: Relay, path: str) -> str:
         """`path` with the relay's own spelling in front: the one form that routes and permissions use."""
-        return relay.name + path[len(relay.name) :]
+        return path if path.startswith(relay.name) else relay.name + path[len(relay.name) :]
 
     def announce(self, change: Change) -> None:
         for callback in self.on_change:

@@ -21,6 +21,10 @@ MAX_ADDRESS_BYTES = 512
 _MAX_RAW_CHARACTERS = 3 * MAX_ADDRESS_BYTES + 1  # every byte as %XX, and one trailing slash
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # C0, DEL, C1
+_PLAIN_SEGMENT = r"[A-Za-z0-9_~:@][A-Za-z0-9._~:@+=,;!-]{0,127}"
+PLAIN_ADDRESS = f"{_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT}){{0,31}}"
+"""A regular expression: what it matches in at most MAX_ADDRESS_BYTES is an address as it stands, raw or decoded."""
+_PLAIN = re.compile(PLAIN_ADDRESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ def parse_address(raw: str, *, allow_system: bool = False) -> str:
 
     Raises `InvalidAddress` with the reason. `allow_system` admits the relay `-`.
     """
+    if len(raw) <= MAX_ADDRESS_BYTES and _PLAIN.fullmatch(raw):
+        return raw
     try:
         return "/".join(_checked([_literal(_decoded(part)) for part in _split(raw)], allow_system))
     except _Flaw as flaw:
@@ -62,6 +68,8 @@ def parse_address(raw: str, *, allow_system: bool = False) -> str:
 
 def check_address(text: str, *, allow_system: bool = False) -> str:
     """The same grammar for text that is already decoded: `%` is an ordinary character here."""
+    if len(text) <= MAX_ADDRESS_BYTES and _PLAIN.fullmatch(text):
+        return text
     try:
         return "/".join(_checked([_literal(part) for part in _split(text)], allow_system))
     except _Flaw as flaw:

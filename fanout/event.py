@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-_NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
 class Event(NamedTuple):
@@ -27,7 +27,7 @@ class Event(NamedTuple):
     source: str | None = None
     time: str | None = None
     received_at: float = 0.0
-    attributes: Mapping[str, str] = _NO_ATTRIBUTES
+    attributes: Mapping[str, str] = NO_ATTRIBUTES
 
     def __repr__(self) -> str:
         return f"Event({self.address!r}, offset={self.offset}, id={self.id!r}, {len(self.payload)} bytes)"

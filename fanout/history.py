@@ -94,26 +94,28 @@ class History:
 
     def extend(self, events: Sequence[Event], now: float) -> None:
         """The same for a run of events, whose offsets follow each other."""
-        for event in events:
-            offset = event.offset
-            if offset != self.head + 1:
-                raise ValueError(f"offset {offset} does not follow {self.head}")
-            self.head = offset
-            self._events[offset] = event
-            self._bytes += len(event.payload)
+        offsets = [event.offset for event in events]
+        if offsets != list(range(self.head + 1, self.head + 1 + len(offsets))):
+            raise ValueError(f"a run of {len(offsets)} from offset {offsets[0]} does not follow {self.head}")
+        self.head += len(offsets)
+        self._events.update(zip(offsets, events, strict=True))
+        self._bytes += sum([len(event.payload) for event in events])
         self.prune(now)
 
     def prune(self, now: float) -> None:
         """Cut what the limits no longer allow at Unix time `now`; `append` does this too."""
-        events, earliest = self._events, now - self._keep_seconds
+        events, size, floor = self._events, self._bytes, self._floor
+        surplus, earliest = len(events) - self._keep_events, now - self._keep_seconds
         while events:
-            oldest = events[self._floor + 1]
-            if len(events) <= self._keep_events and self._bytes <= self._keep_bytes and oldest.received_at >= earliest:
-                return
-            self._floor += 1
+            oldest = events[floor + 1]
+            if surplus <= 0 and size <= self._keep_bytes and oldest.received_at >= earliest:
+                break
+            surplus -= 1
+            floor += 1
+            size -= len(oldest.payload)
+            del events[floor]
             self.cut_at = oldest.received_at
-            del events[self._floor]
-            self._bytes -= len(oldest.payload)
+        self._bytes, self._floor = size, floor
 
     def limit(self, keep_events: int, keep_seconds: float, keep_bytes: int, now: float) -> None:
         """Change the limits and cut accordingly; the epoch and the offsets go on."""

@@ -14,6 +14,8 @@ from fanout.address import Pattern
 from fanout.subscription import Encoding, Outlet, Subscription
 
 _Members = dict[Encoding, dict[Outlet, tuple[Subscription, ...]]]
+_NOBODY: _Members = {}  # never filled
+_NONE: frozenset[Outlet] = frozenset()
 
 
 class Cohort:
@@ -27,8 +29,8 @@ class Cohort:
     def __init__(self, relay: str, pattern: Pattern) -> None:
         self.relay = relay
         self.pattern = pattern
-        self.exclusive: _Members = {}
-        self.ordered: _Members = {}
+        self.exclusive: _Members = _NOBODY
+        self.ordered: _Members = _NOBODY
         self.gates: dict[Callable[[str], bool], int] = {}  # the distinct permission checks, counted
         self.is_restricted = False  # some gate once refused an address that the pattern matches
 
@@ -70,7 +72,14 @@ class Cohort:
         return {o for o in self.outlets() if any(s.may_receive in closed for s in self.of(o))}
 
     def _members(self, subscription: Subscription) -> _Members:
-        return self.exclusive if subscription.is_exclusive else self.ordered
+        """Where the subscription stands or is to stand; most cohorts never need both."""
+        if subscription.is_exclusive:
+            if self.exclusive is _NOBODY:
+                self.exclusive = {}
+            return self.exclusive
+        if self.ordered is _NOBODY:
+            self.ordered = {}
+        return self.ordered
 
 
 class Plan:
@@ -86,7 +95,10 @@ class Plan:
         self.relay = relay
         self.address = address
         self.cohorts = cohorts
-        self.restricted: set[Outlet] = set().union(*(cohort.refused(address) for cohort in cohorts))
+        self.restricted: set[Outlet] | frozenset[Outlet] = _NONE
+        for cohort in cohorts:
+            if refused := cohort.refused(address):
+                self.restricted = refused | self.restricted
         self.is_used = False  # looked up since the cache last considered dropping it
 
     @property
@@ -101,11 +113,13 @@ class Plan:
 
     def review(self, outlet: Outlet) -> None:
         """Ask the outlet's permission checks anew."""
-        self.restricted.discard(outlet)
+        restricted = self.restricted if isinstance(self.restricted, set) else set()
+        restricted.discard(outlet)
         for cohort in self.cohorts:
             if not all(s.may_receive(self.address) for s in cohort.of(outlet)):
                 cohort.is_restricted = True
-                self.restricted.add(outlet)
+                restricted.add(outlet)
+        self.restricted = restricted or _NONE
 
 
 class PlanCache:
@@ -135,26 +149,30 @@ class PlanCache:
 
     def peek(self, relay: str, address: str) -> Plan | None:
         """The cached plan, without keeping it for that."""
-        return self._plans.get(relay, {}).get(address)
+        plans = self._plans.get(relay)
+        return None if plans is None else plans.get(address)
 
     def of(self, relay: str) -> Collection[Plan]:
         """All cached plans of a relay."""
         return self._plans.get(relay, {}).values()
 
     def add(self, plan: Plan) -> None:
-        self._plans.setdefault(plan.relay, {})[plan.address] = plan
+        plans = self._plans.get(plan.relay)
+        if plans is None:
+            plans = self._plans[plan.relay] = {}
+        plans[plan.address] = plan
         self._newcomers.append(plan)
         if len(self._newcomers) > self._newcomers_limit:
             oldest = self._newcomers.popleft()
-            if oldest.is_used and self._holds(oldest):
-                self._keep(oldest)
-            else:
+            if not oldest.is_used:
                 self._forget(oldest)
+            elif self._holds(oldest):
+                self._keep(oldest)
 
     def drop(self, relay: str) -> None:
         """Forget all plans of a relay; they are built again when wanted."""
         for plan in self._plans.pop(relay, {}).values():
-            plan.cohorts, plan.restricted = [], set()  # it still stands in a queue: let go of the subscribers
+            plan.cohorts, plan.restricted = [], _NONE  # it still stands in a queue: let go of the subscribers
 
     def _keep(self, plan: Plan) -> None:
         while len(self._kept) >= self._kept_limit:
@@ -172,8 +190,8 @@ class PlanCache:
         return self.peek(plan.relay, plan.address) is plan
 
     def _forget(self, plan: Plan) -> None:
-        if self._holds(plan):
-            plans = self._plans[plan.relay]
+        plans = self._plans.get(plan.relay)
+        if plans is not None and plans.get(plan.address) is plan:
             del plans[plan.address]
             if not plans:
                 del self._plans[plan.relay]

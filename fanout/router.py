@@ -6,8 +6,10 @@ that they touch; nothing is rebuilt but when more plans would have to be patched
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from fanout.event import Event
 from fanout.plan import Cohort, Plan, PlanCache
 from fanout.subscription import Outlet, Subscription
 from fanout.tick import Tick
@@ -24,13 +26,20 @@ class Snapshot(NamedTuple):
 
 
 class _Interest:
-    """The cohorts of one relay, by pattern text and by match."""
+    """The cohorts of one relay: all by the text of their pattern, and those of wildcards by match."""
 
-    __slots__ = ("cohorts", "trie")
+    __slots__ = ("cohorts", "wildcards")
 
     def __init__(self) -> None:
         self.cohorts: dict[str, Cohort] = {}
-        self.trie: PatternTrie[Cohort] = PatternTrie()
+        self.wildcards: PatternTrie[Cohort] = PatternTrie()
+
+    def match(self, address: str) -> list[Cohort]:
+        """The cohorts whose pattern matches a concrete address."""
+        found = self.wildcards.match(address) if self.wildcards else []
+        if (cohort := self.cohorts.get(address)) is not None:  # no address holds a wildcard
+            found.append(cohort)
+        return found
 
 
 class Router:
@@ -57,9 +66,18 @@ class Router:
         plan = self._plans.find(relay_key, address)
         if plan is None:
             interest = self._interests.get(relay_key)
-            plan = Plan(relay_key, address, interest.trie.match(address) if interest else [])
+            plan = Plan(relay_key, address, interest.match(address) if interest else [])
             self._plans.add(plan)
         return plan
+
+    def publish(self, relay_key: str, events: Sequence[Event]) -> None:
+        """Queue consecutive events of a relay, one at least, of which nobody wants receipts."""
+        addresses = dict.fromkeys([event.address for event in events])
+        plans = {address: self.plan(relay_key, address) for address in addresses}
+        if len(plans) == 1:
+            self._tick.publish_run(plans[events[0].address], events)
+        else:
+            self._tick.publish_all([(plans[event.address], event) for event in events])
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin: it gets what is published from now on. What was published before is flushed first.
@@ -76,7 +94,8 @@ class Router:
         if cohort is None:
             cohort = Cohort(subscription.relay, subscription.pattern)
             interest.cohorts[subscription.pattern.text] = cohort
-            interest.trie.insert(subscription.pattern, cohort)
+            if not subscription.pattern.is_concrete:
+                interest.wildcards.insert(subscription.pattern, cohort)
             for plan in self._touched(cohort):
                 plan.cohorts.append(cohort)
         is_known_gate = subscription.may_receive in cohort.gates
@@ -136,7 +155,8 @@ class Router:
             return
         for plan in self._touched(cohort):
             plan.cohorts.remove(cohort)
-        interest.trie.remove(subscription.pattern, cohort)
+        if not subscription.pattern.is_concrete:
+            interest.wildcards.remove(subscription.pattern, cohort)
         del interest.cohorts[subscription.pattern.text]
         if not interest.cohorts:
             del self._interests[subscription.relay]

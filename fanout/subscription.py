@@ -43,15 +43,11 @@ class Outlet(Protocol):
     @property
     def encoding(self) -> Encoding: ...
 
-    def admit(self) -> Verdict:
-        """Asked once per tick before the write: the verdict on the backlog as it is without that write.
+    def offer(self, data: bytes) -> Verdict:
+        """The tick's bytes, offered at most once per tick: queued, if the backlog before them allows it.
 
         Over budget with the policy `close`, it begins the close and answers DROPPED.
         """
-        ...
-
-    def write(self, data: bytes) -> None:
-        """The tick's bytes: called at most once per tick, only after QUEUED."""
         ...
 
     def skip(self, relay: str, first: int, last: int) -> None:

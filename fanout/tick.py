@@ -1,20 +1,24 @@
 """One tick of the gateway: events are gathered, then each connection gets one write.
 
 Events are noted per cohort. Outlets that are due the same events in the same encoding share the very
-same joined bytes, whichever cohorts brought them there. So work is per event, and per connection and
-tick, never per delivery, and every outlet sees a relay's events in increasing offset, each once.
+same joined bytes, so work is per event, and per connection and tick, never per delivery, and every outlet
+sees a relay's events in increasing offset, each once. The two loops that run for each event (`publish_all`)
+and for each connection (`_Sweep.serve`) are written out, without a call that is not needed: with many
+addresses and few subscribers of each they are all that is paid besides the system calls.
 Scheduling is passed in; a sweep over many outlets goes in slices so that the loop breathes.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fanout.event import Event
 from fanout.plan import Cohort, Plan
 from fanout.subscription import Encoding, Outlet, Verdict
+
+_ALL = 1 << 62  # outlets: no slice
 
 
 class Receipt(NamedTuple):
@@ -27,15 +31,14 @@ class Receipt(NamedTuple):
 
 
 class _Share:
-    """Outlets that are due the same events of a tick, in one encoding. The bytes are made when first wanted."""
+    """Outlets that are due the same events of a tick, in one encoding."""
 
-    __slots__ = ("behind", "data", "dropped", "encoding", "indexes", "outlets", "queued")
+    __slots__ = ("behind", "dropped", "encoding", "indexes", "outlets", "queued")
 
-    def __init__(self, encoding: Encoding, indexes: tuple[int, ...]) -> None:
+    def __init__(self, encoding: Encoding, indexes: Sequence[int], outlets: list[Outlet]) -> None:
         self.encoding = encoding
         self.indexes = indexes
-        self.outlets: list[Outlet] = []
-        self.data: bytes | None = None
+        self.outlets = outlets
         self.queued = self.behind = self.dropped = 0  # how many outlets so far
 
 
@@ -45,51 +48,48 @@ class _Sweep:
     def __init__(
         self,
         events: list[Event],
-        relays: list[str],
         due: dict[Cohort, list[int]],
+        careful: set[Outlet],
         callbacks: dict[int, Callable[[Receipt], None]],
     ) -> None:
-        self.events = events
-        self.relays = relays  # the key of each event's relay
-        self.due = due
-        self.shares: list[_Share] = []
-        self.recheck: set[Outlet] = set()  # whose subscriptions or permissions changed since the gathering
+        self._events = events
+        self._due = due
         self._callbacks = callbacks
-        self._encoded: dict[Encoding, dict[int, bytes]] = {}
+        self.recheck: set[Outlet] = set()  # whose subscriptions or permissions changed since the gathering
+        self._shares: list[_Share] = []
+        self._encoded: dict[Encoding, dict[int, bytes]] | None = {}  # what several shares hold is encoded once
+        self._gather(careful)
+        self._ahead = iter(self._shares[:])  # shares that turn up on the way are counted, not served
+        self._share: _Share | None = None
+        self._data = b""  # of this share
+        self._outlets: Iterator[Outlet] = iter(())
 
-    def deliver(self, share: _Share, outlet: Outlet) -> None:
-        """Offer the outlet what it is due: the share's bytes, or fewer if it lost a right to some meanwhile."""
-        if outlet in self.recheck:
-            share = self._reduced(share, outlet)
-            if not share.indexes:
-                return
-        verdict = outlet.admit()
-        if verdict is Verdict.QUEUED:
-            share.queued += 1
-            if share.data is None:
-                share.data = self._joined(share)
-            outlet.write(share.data)
-        elif verdict is Verdict.BEHIND:
-            share.behind += 1
-        else:
-            share.dropped += 1
-            for relay, (first, last) in self._spans(share.indexes).items():
-                outlet.skip(relay, first, last)
-
-    def permitted(self, outlet: Outlet) -> tuple[int, ...]:
-        """The events the outlet is due by its subscriptions and permissions as they stand, asked one by one."""
-        found: set[int] = set()
-        for cohort, indexes in self.due.items():
-            subscriptions = cohort.of(outlet)
-            if subscriptions:
-                addresses = ((index, self.events[index].address) for index in indexes)
-                found.update(i for i, address in addresses if any(s.may_receive(address) for s in subscriptions))
-        return tuple(sorted(found))
+    def serve(self, limit: int) -> bool:
+        """Offer at most `limit` outlets their bytes; whether all have been. An exception of one loses only its turn."""
+        recheck, queued = self.recheck, Verdict.QUEUED
+        while True:
+            share, data = self._share, self._data
+            if share is not None:
+                for outlet in self._outlets:
+                    limit -= 1
+                    if recheck and outlet in recheck:
+                        self._offer_rest(share, outlet)
+                    elif (verdict := outlet.offer(data)) is queued:
+                        share.queued += 1
+                    else:
+                        self._refused(share, outlet, verdict)
+                    if limit <= 0:
+                        return False
+            self._share = share = next(self._ahead, None)
+            if share is None:
+                return True
+            self._outlets = iter(share.outlets)
+            self._data = self._joined(share)
 
     def receipts(self) -> Iterator[tuple[Callable[[Receipt], None], Receipt]]:
         """What became of the events for which someone asked."""
         counts = {index: [0, 0, 0] for index in self._callbacks}
-        for share in self.shares:
+        for share in self._shares:
             for index in share.indexes if counts else ():
                 if (count := counts.get(index)) is not None:
                     count[0] += share.queued
@@ -98,33 +98,93 @@ class _Sweep:
         for index, callback in self._callbacks.items():
             yield callback, Receipt(sum(counts[index]), *counts[index])
 
-    def _reduced(self, share: _Share, outlet: Outlet) -> _Share:
-        """A share of its own for an outlet that is still due some of these events; the others count as dropped."""
-        permitted = set(self.permitted(outlet))
-        lost = _Share(share.encoding, tuple(index for index in share.indexes if index not in permitted))
+    def _gather(self, careful: set[Outlet]) -> None:
+        """Who is due which events: each outlet in exactly one share."""
+        due, shares = self._due, self._shares
+        several: dict[Outlet, list[Cohort]] = {}
+        for cohort, indexes in due.items():
+            for encoding, members in cohort.exclusive.items():
+                shares.append(_Share(encoding, indexes, [*members]))
+            for encoding, members in cohort.ordered.items():
+                if len(due) == 1:  # nothing they could overlap with
+                    shares.append(_Share(encoding, indexes, [*members]))
+                    continue
+                for outlet in members:
+                    several.setdefault(outlet, []).append(cohort)
+        if not (several or careful) and sum(map(len, due.values())) == len(self._events):
+            self._encoded = None  # no event is in two cohorts
+        self._gather_overlapping(several)
+        if careful:
+            for share in shares:
+                share.outlets = [outlet for outlet in share.outlets if outlet not in careful]
+            for outlet in careful:
+                if indexes := self._permitted(outlet):
+                    shares.append(_Share(outlet.encoding, indexes, [outlet]))
+            shares[:] = [share for share in shares if share.outlets]
+
+    def _gather_overlapping(self, several: dict[Outlet, list[Cohort]]) -> None:
+        """Outlets that may be in several cohorts, by the union of what is due to those."""
+        found: dict[tuple[Encoding, tuple[Cohort, ...]], _Share] = {}
+        unions: dict[tuple[Cohort, ...], list[int]] = {}
+        for outlet, cohorts in several.items():
+            whose = tuple(cohorts)
+            share = found.get((outlet.encoding, whose))
+            if share is None:
+                if whose not in unions:
+                    unions[whose] = sorted(set().union(*(self._due[cohort] for cohort in whose)))
+                found[outlet.encoding, whose] = share = _Share(outlet.encoding, unions[whose], [])
+            share.outlets.append(outlet)
+        self._shares += found.values()
+
+    def _permitted(self, outlet: Outlet) -> list[int]:
+        """The events the outlet is due by its subscriptions and permissions as they stand, asked one by one."""
+        found: set[int] = set()
+        for cohort, indexes in self._due.items():
+            subscriptions = cohort.of(outlet)
+            if subscriptions:
+                addresses = ((index, self._events[index].address) for index in indexes)
+                found.update(i for i, address in addresses if any(s.may_receive(address) for s in subscriptions))
+        return sorted(found)
+
+    def _offer_rest(self, share: _Share, outlet: Outlet) -> None:
+        """Offer what an outlet is still due of these events, as a share of its own; the others count as dropped."""
+        permitted = set(self._permitted(outlet))
+        lost = _Share(share.encoding, [index for index in share.indexes if index not in permitted], [])
         lost.dropped = 1
-        kept = _Share(share.encoding, tuple(index for index in share.indexes if index in permitted))
-        self.shares += (lost, kept)
-        return kept
+        kept = _Share(share.encoding, [index for index in share.indexes if index in permitted], [])
+        self._shares += (lost, kept)
+        if kept.indexes:
+            verdict = outlet.offer(self._joined(kept))
+            if verdict is Verdict.QUEUED:
+                kept.queued += 1
+            else:
+                self._refused(kept, outlet, verdict)
+
+    def _refused(self, share: _Share, outlet: Outlet, verdict: Verdict) -> None:
+        if verdict is Verdict.BEHIND:
+            share.behind += 1
+            return
+        share.dropped += 1
+        for relay, (first, last) in self._spans(share.indexes).items():
+            outlet.skip(relay, first, last)
 
     def _joined(self, share: _Share) -> bytes:
-        """The bytes of a share; an event that several shares hold is encoded once."""
-        encoding, events = share.encoding, self.events
-        if len(share.indexes) == len(events) and encoding not in self._encoded:
-            parts = [encoding.encode(event) for event in events]
-            self._encoded[encoding] = dict(enumerate(parts)) if len(self.shares) > 1 else {}
-            return encoding.join(parts)
-        encoded = self._encoded.setdefault(encoding, {})
+        """The bytes of a share."""
+        events, encode = self._events, share.encoding.encode
+        if self._encoded is None:
+            return share.encoding.join([encode(events[index]) for index in share.indexes])
+        encoded = self._encoded.setdefault(share.encoding, {})
         for index in share.indexes:
             if index not in encoded:
-                encoded[index] = encoding.encode(events[index])
-        return encoding.join([encoded[index] for index in share.indexes])
+                encoded[index] = encode(events[index])
+        return share.encoding.join([encoded[index] for index in share.indexes])
 
-    def _spans(self, indexes: tuple[int, ...]) -> dict[str, tuple[int, int]]:
+    def _spans(self, indexes: Sequence[int]) -> dict[str, tuple[int, int]]:
         """The first and last offset of these events, per relay."""
+        relays = {index: cohort.relay for cohort, due in self._due.items() for index in due}
         spans: dict[str, tuple[int, int]] = {}
         for index in indexes:
-            relay, offset = self.relays[index], self.events[index].offset
+            relay, offset = relays[index], self._events[index].offset
             spans[relay] = (spans.get(relay, (offset, 0))[0], offset)
         return spans
 
@@ -151,14 +211,12 @@ class Tick:
         self._is_sweeping = False
         # The tick being collected.
         self._events: list[Event] = []
-        self._relays: list[str] = []
         self._bytes = 0
         self._due: dict[Cohort, list[int]] = {}
         self._careful: set[Outlet] = set()
         self._callbacks: dict[int, Callable[[Receipt], None]] = {}
         # The tick being written.
         self._sweep: _Sweep | None = None
-        self._targets: Iterator[tuple[_Share, Outlet]] = iter(())
         self._receipts: deque[tuple[Callable[[Receipt], None], Receipt]] = deque()
 
     @property
@@ -168,10 +226,10 @@ class Tick:
 
     def publish(self, plan: Plan, event: Event, on_flushed: Callable[[Receipt], None] | None = None) -> None:
         """Queue an event for all of its plan; `on_flushed` gets its receipt after this tick's writes."""
-        if on_flushed is not None:
-            self._callbacks[len(self._events)] = on_flushed
-        elif not plan.cohorts:
+        if on_flushed is None:
+            self.publish_run(plan, (event,))
             return
+        self._callbacks[len(self._events)] = on_flushed
         self._collect(plan, (event,))
 
     def publish_run(self, plan: Plan, events: Sequence[Event]) -> None:
@@ -179,20 +237,24 @@ class Tick:
         if plan.cohorts:
             self._collect(plan, events)
 
-    def _collect(self, plan: Plan, events: Sequence[Event]) -> None:
-        first = len(self._events)
-        self._events += events
-        count = len(self._events)
-        self._relays += (plan.relay,) * (count - first)
-        self._bytes += sum([len(event.payload) for event in events])
-        for cohort in plan.cohorts:
-            self._due.setdefault(cohort, []).extend(range(first, count))
-        if plan.restricted:
-            self._careful |= plan.restricted
-        if count >= self._max_events or self._bytes >= self._max_bytes:
-            self.flush()
-        else:
-            self._wake()
+    def publish_all(self, planned: Iterable[tuple[Plan, Event]]) -> None:
+        """The same for consecutive events of different plans."""
+        pending, due = self._events, self._due
+        index = len(pending)
+        for plan, event in planned:
+            if not plan.cohorts:
+                continue
+            pending.append(event)
+            self._bytes += len(event.payload)
+            for cohort in plan.cohorts:
+                if cohort in due:
+                    due[cohort].append(index)
+                else:
+                    due[cohort] = [index]
+            if plan.restricted:
+                self._careful |= plan.restricted
+            index += 1
+        self._settle()
 
     def flush(self) -> None:
         """Write out everything pending now, an unfinished sweep first.
@@ -203,7 +265,7 @@ class Tick:
             return
         try:
             while not self.is_idle:
-                self._advance(None)
+                self._advance(_ALL)
         finally:  # an outlet that raises keeps nothing from the others
             self._wake()
 
@@ -213,6 +275,22 @@ class Tick:
             self._careful.add(outlet)
         if self._sweep is not None:
             self._sweep.recheck.add(outlet)
+
+    def _collect(self, plan: Plan, events: Sequence[Event]) -> None:
+        first = len(self._events)
+        self._events += events
+        self._bytes += sum([len(event.payload) for event in events])
+        for cohort in plan.cohorts:
+            self._due.setdefault(cohort, []).extend(range(first, len(self._events)))
+        if plan.restricted:
+            self._careful |= plan.restricted
+        self._settle()
+
+    def _settle(self) -> None:
+        if len(self._events) >= self._max_events or self._bytes >= self._max_bytes:
+            self.flush()
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         if not self._is_scheduled and not self.is_idle:
@@ -227,19 +305,17 @@ class Tick:
         finally:
             self._wake()
 
-    def _advance(self, limit: int | None) -> None:
-        """Serve at most `limit` outlets of the current sweep (all if None); at its end tell the receipts."""
+    def _advance(self, limit: int) -> None:
+        """Serve at most `limit` outlets of the current sweep; at its end tell the receipts."""
         self._is_sweeping = True
         try:
             if self._sweep is None and self._events:
                 self._begin()
-            if (sweep := self._sweep) is not None:
-                for share, outlet in self._targets:
-                    sweep.deliver(share, outlet)
-                    if limit is not None and (limit := limit - 1) <= 0:
-                        return
+            if self._sweep is not None:
+                if not self._sweep.serve(limit):
+                    return
+                self._receipts.extend(self._sweep.receipts())
                 self._sweep = None
-                self._receipts.extend(sweep.receipts())
             while self._receipts:
                 callback, receipt = self._receipts.popleft()
                 callback(receipt)
@@ -248,64 +324,6 @@ class Tick:
 
     def _begin(self) -> None:
         """Turn what was collected into a sweep; collecting begins anew."""
-        sweep = _Sweep(self._events, self._relays, self._due, self._callbacks)
-        shares = _shares(sweep, self._careful)
-        sweep.shares = list(shares)  # with those that turn up on the way
-        self._sweep, self._targets = sweep, _Targets(shares)
-        self._events, self._relays, self._due, self._callbacks = [], [], {}, {}
-        self._careful = set()
+        self._sweep = _Sweep(self._events, self._due, self._careful, self._callbacks)
+        self._events, self._due, self._careful, self._callbacks = [], {}, set(), {}
         self._bytes = 0
-
-
-class _Targets(Iterator[tuple[_Share, Outlet]]):
-    """The outlets of all shares, one by one. Unlike a generator it survives an exception of its user."""
-
-    def __init__(self, shares: list[_Share]) -> None:
-        self._shares = iter(shares)
-        self._share: _Share | None = None
-        self._outlets: Iterator[Outlet] = iter(())
-
-    def __next__(self) -> tuple[_Share, Outlet]:
-        while True:
-            for outlet in self._outlets:
-                assert self._share is not None
-                return self._share, outlet
-            self._share = next(self._shares)
-            self._outlets = iter(self._share.outlets)
-
-
-def _shares(sweep: _Sweep, careful: set[Outlet]) -> list[_Share]:
-    """Who is due which events: each outlet in exactly one share."""
-    shares: dict[tuple[Encoding, tuple[int, ...]], _Share] = {}
-
-    def share(encoding: Encoding, indexes: tuple[int, ...]) -> _Share:
-        key = (encoding, indexes)
-        if key not in shares:
-            shares[key] = _Share(encoding, indexes)
-        return shares[key]
-
-    several: dict[Outlet, list[Cohort]] = {}
-    for cohort, indexes in sweep.due.items():
-        groups = list(cohort.exclusive.items())
-        if len(sweep.due) == 1:
-            groups += cohort.ordered.items()  # nothing it could overlap with
-        else:
-            for members in cohort.ordered.values():
-                for outlet in members:
-                    several.setdefault(outlet, []).append(cohort)
-        for encoding, members in groups:
-            plain = [outlet for outlet in members if outlet not in careful] if careful else members
-            if plain:
-                share(encoding, tuple(indexes)).outlets.extend(plain)
-    unions: dict[tuple[Cohort, ...], tuple[int, ...]] = {}
-    for outlet, cohorts in several.items():
-        if outlet not in careful:
-            key = tuple(cohorts)
-            if key not in unions:
-                unions[key] = tuple(sorted(set().union(*(sweep.due[cohort] for cohort in cohorts))))
-            share(outlet.encoding, unions[key]).outlets.append(outlet)
-    for outlet in careful:
-        indexes_permitted = sweep.permitted(outlet)
-        if indexes_permitted:
-            share(outlet.encoding, indexes_permitted).outlets.append(outlet)
-    return list(shares.values())

@@ -1,4 +1,8 @@
-"""Patterns by segment: finding all that match an address costs by its depth, not by their number."""
+"""Patterns by segment: finding all that match an address costs by its depth, not by their number.
+
+Segments that no other pattern shares lie together in one node, so that a pattern costs one node and not one a
+segment, and patterns made to fail only at their end cost one comparison each.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,44 @@ T = TypeVar("T", bound=Hashable)
 
 
 class _Node(Generic[T]):
-    __slots__ = ("children", "tails", "values")
+    """A place where patterns part or end: it is reached when the segments of `skip` have followed the one before."""
 
-    def __init__(self) -> None:
-        self.children: dict[str, _Node[T]] = {}  # by literal segment, and `*`, which no address holds
-        self.values: dict[T, None] = {}  # patterns that end here
-        self.tails: dict[T, None] = {}  # patterns that end here in `**`
+    __slots__ = ("any", "children", "skip", "tails", "values")
+
+    def __init__(self, skip: tuple[str, ...] = ()) -> None:
+        self.skip = skip  # literals and `*`
+        self.children: dict[str, _Node[T]] | None = None  # by literal segment
+        self.any: _Node[T] | None = None  # after `*`
+        self.values: tuple[T, ...] = ()  # patterns that end here
+        self.tails: tuple[T, ...] = ()  # patterns that end here in `**`
 
     @property
     def is_empty(self) -> bool:
-        return not (self.children or self.values or self.tails)
+        return not (self.children or self.any or self.values or self.tails)
+
+    def child(self, segment: str) -> _Node[T] | None:
+        if segment == "*":
+            return self.any
+        return self.children.get(segment) if self.children else None
+
+    def adopt(self, segment: str, child: _Node[T] | None) -> None:
+        """Have this child after `segment`, or none."""
+        if segment == "*":
+            self.any = child
+        elif child is not None:
+            self.children = self.children or {}
+            self.children[segment] = child
+        elif self.children is not None:
+            del self.children[segment]
+            self.children = self.children or None
+
+    def split(self, length: int) -> None:
+        """Become two: this one with only so many segments of `skip`, and below it all else."""
+        below: _Node[T] = _Node(self.skip[length + 1 :])
+        below.children, below.any, below.values, below.tails = self.children, self.any, self.values, self.tails
+        segment, self.skip = self.skip[length], self.skip[:length]
+        self.children, self.any, self.values, self.tails = None, None, (), ()
+        self.adopt(segment, below)
 
 
 class PatternTrie(Generic[T]):
@@ -39,54 +71,95 @@ class PatternTrie(Generic[T]):
         return self._root.is_empty
 
     def insert(self, pattern: Pattern, value: T) -> None:
-        """Put `value` under `pattern`; again is no change."""
-        node = self._root
-        for segment in _levels(pattern):
-            node = node.children.setdefault(segment, _Node())
+        """Put `value` under `pattern`; again is no change. Few values are expected under one pattern."""
+        node, rest = self._root, _levels(pattern)
+        while rest:
+            segment, rest = rest[0], rest[1:]
+            child = node.child(segment)
+            if child is None:
+                child = _Node(rest)
+                node.adopt(segment, child)
+            shared = _common(child.skip, rest)
+            if shared < len(child.skip):
+                child.split(shared)
+            node, rest = child, rest[shared:]
         here = node.tails if pattern.has_tail else node.values
-        self._length += value not in here
-        here[value] = None
+        if value in here:
+            return
+        self._length += 1
+        if pattern.has_tail:
+            node.tails = (*here, value)
+        else:
+            node.values = (*here, value)
 
     def remove(self, pattern: Pattern, value: T) -> None:
-        """Take `value` from under `pattern` and prune emptied levels. Raises KeyError if it is not there."""
-        path = [self._root]
-        levels = _levels(pattern)
-        for segment in levels:
-            path.append(path[-1].children[segment])
-        del (path[-1].tails if pattern.has_tail else path[-1].values)[value]
+        """Take `value` from under `pattern` and prune emptied places. Raises KeyError if it is not there."""
+        path: list[tuple[_Node[T], str]] = []  # each place passed, and the segment that led on
+        node, rest = self._root, _levels(pattern)
+        while rest:
+            child = node.child(rest[0])
+            if child is None or rest[1 : 1 + len(child.skip)] != child.skip:
+                raise KeyError(pattern.text)
+            path.append((node, rest[0]))
+            node, rest = child, rest[1 + len(child.skip) :]
+        here = node.tails if pattern.has_tail else node.values
+        if value not in here:
+            raise KeyError(pattern.text)
+        left = tuple(other for other in here if other != value)
+        if pattern.has_tail:
+            node.tails = left
+        else:
+            node.values = left
         self._length -= 1
-        for parent, segment in zip(path[-2::-1], reversed(levels), strict=True):
-            if not parent.children[segment].is_empty:
+        for parent, segment in reversed(path):
+            if not node.is_empty:
                 return
-            del parent.children[segment]
+            parent.adopt(segment, None)
+            node = parent
 
     def match(self, address: str) -> list[T]:
         """The values of all patterns that match a concrete address; a value once for each such pattern."""
-        levels = self._visit(address)
-        found = [value for level in levels for node in level for value in node.tails]
-        if len(levels) == address.count("/") + 2:
-            found += [value for node in levels[-1] for value in node.values]
+        segments = tuple(address.split("/"))
+        end = len(segments)
+        found: list[T] = []
+        ahead = [(self._root, 0)]  # places, and how many segments led there
+        while ahead:
+            node, at = ahead.pop()
+            skip = node.skip
+            if skip:
+                here = segments[at : at + len(skip)]
+                if here != skip and not _fits(skip, here):
+                    continue
+                at += len(skip)
+            if node.tails:
+                found += node.tails
+            if at == end:
+                found += node.values
+                continue
+            segment, children = segments[at], node.children
+            if children is not None and segment in children:
+                ahead.append((children[segment], at + 1))
+            if node.any is not None:
+                ahead.append((node.any, at + 1))
         return found
-
-    def visits(self, address: str) -> int:
-        """How many nodes `match` looks at: what it costs."""
-        return sum(map(len, self._visit(address)))
-
-    def _visit(self, address: str) -> list[list[_Node[T]]]:
-        """The matching nodes of each level, the root's first, as deep as any go."""
-        levels = [[self._root]]
-        for segment in address.split("/"):
-            below = [
-                child
-                for node in levels[-1]
-                for child in (node.children.get(segment), node.children.get("*"))
-                if child is not None
-            ]
-            if not below:
-                break
-            levels.append(below)
-        return levels
 
 
 def _levels(pattern: Pattern) -> tuple[str, ...]:
     return pattern.segments[:-1] if pattern.has_tail else pattern.segments
+
+
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many segments two runs begin with alike."""
+    length = 0
+    for left, right in zip(one, other, strict=False):  # the longer has more
+        if left != right:
+            break
+        length += 1
+    return length
+
+
+def _fits(skip: tuple[str, ...], segments: tuple[str, ...]) -> bool:
+    """Whether these segments, literally or by `*`, are those that must follow."""
+    if len(segments) != len(skip):
+        return False
+    return all(wanted in ("*", segment) for wanted, segment in zip(skip, segments, strict=True))

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from app.edge.exchange import Exchange
 from app.errors import RelayError
@@ -24,9 +25,9 @@ class AsgiExchange(Exchange):
             "type": "http",
             "asgi": {"version": seam.asgi_version, "spec_version": "2.3"},
             "http_version": head.version,
-            "server": seam.server,
-            "client": seam.client,
-            "scheme": seam.scheme,
+            "server": get_local_addr(seam.transport),
+            "client": get_remote_addr(seam.transport),
+            "scheme": "https" if is_ssl(seam.transport) else "http",
             "root_path": "",
             "state": {},
             "method": head.method,
@@ -45,7 +46,7 @@ class AsgiExchange(Exchange):
             default_headers=seam.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=head.expects_continue,
-            keep_alive=head.is_keep_alive,
+            keep_alive=self.is_keep_alive,
             on_response=self._on_response,
         )
         self.cycle.more_body = not self.is_body_complete
@@ -73,5 +74,5 @@ class AsgiExchange(Exchange):
         super().refuse(error, tracking_id=tracking_id)
 
     def _on_response(self) -> None:
-        self.head.is_keep_alive = self.cycle.keep_alive
+        self.is_keep_alive = self.cycle.keep_alive
         self.finish()

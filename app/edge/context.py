@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from app.access.authorize import Authorizer
 from app.access.grant import Grant
+from app.edge.feeds.turns import Turns
 from app.edge.owed import Owed
 from app.edge.realm import Realm
 from app.edge.wheel import Wheel
-from app.errors import Close
+from app.errors import Close, RelayError, as_relay_error
 from app.hosts import Hosts
 from app.namespace import Namespace
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fanway.edge")
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 512 * 1024  # what is passed on at once: every read and its write wake the loop and the peer once
 PUBLISH_READ_BYTES = 64 * 1024  # a publisher is read in smaller gulps, so that no tick grows too large
 
 
@@ -63,6 +64,7 @@ class Context:
     lives: set[Live] = field(default_factory=set)
     rendezvous: dict[str, Appointment] = field(default_factory=dict)  # by the secret in its URL
     owed: Owed = field(init=False)
+    turns: Turns = field(default_factory=Turns)
     read_buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
     publish_buffer: memoryview = field(init=False)  # the start of the same memory
 
@@ -78,10 +80,13 @@ class Context:
         """Whether another connection would come too near to the limit of open files."""
         return self.connections > self.max_connections
 
-    def report(self, error: Exception) -> None:
-        """Log a fault of ours; the peer has been told without details."""
-        self.counters["faults"] += 1
-        _log.error("a connection failed", exc_info=error)
+    def shown(self, error: Exception) -> RelayError:
+        """The error as a peer may see it; a fault of ours is logged, and shown without details."""
+        shown = as_relay_error(error)
+        if shown is not error and shown.status == 500:
+            self.counters["faults"] += 1
+            _log.error("a connection failed", exc_info=error)
+        return shown
 
     def is_live(self, grant: Grant) -> bool:
         """Whether a grant still stands: its rule and key exist and its time is not over."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+
 from app.edge.refusal import Door, refusal
 from app.errors import RelayError
 from app.wire.http import Head, Headers, encode_head
@@ -31,18 +33,20 @@ class Exchange:
     is_endless = False  # a feed, which a drain does not wait for
     has_timed_body = True  # the connection watches that the body comes; False where the exchange does
 
+    is_started = False
+    is_answering = False
+    is_streaming = False
+    is_over = False
+    _is_chunked = False
+    _is_mute = False
+
     def __init__(self, seam: Seam, head: Head) -> None:
         self.seam = seam
         self.context: Context = seam.context
-        self.head = head
-        self.early: list[bytes] = []  # body that came before the exchange was started
-        self.is_started = False
+        self.head = head  # which other exchanges may share
+        self.is_keep_alive = head.is_keep_alive
         self.is_body_complete = not head.has_body
-        self.is_answering = False
-        self.is_streaming = False
-        self.is_over = False
-        self._is_chunked = False
-        self._is_mute = False
+        self.early: list[bytes] = []  # body that came before the exchange was started
 
     # --- overridden by subclasses ---
 
@@ -121,6 +125,11 @@ class Exchange:
         self.is_over = True
         self.seam.transport.abort()
 
+    def _will_drain(self) -> bool:
+        """Whether the rest of a refused body is small enough to read past, keeping the connection."""
+        length = self.head.content_length
+        return length is not None and length <= HIGH_WATER_LIMIT and not self.head.expects_continue
+
     def _answer_head(self, status: int, headers: Headers, length: int | None, reason: str | None) -> bytes:
         self.is_answering = True
         headers = list(headers)
@@ -136,11 +145,11 @@ class Exchange:
             self._is_chunked = True
             headers.append(("Transfer-Encoding", "chunked"))
         else:
-            self.head.is_keep_alive = False
-        if not self.is_body_complete and not self.seam.will_drain(self):
-            self.head.is_keep_alive = False
-        if not self.head.is_keep_alive or self.context.is_draining:
-            self.head.is_keep_alive = False
+            self.is_keep_alive = False
+        if not self.is_body_complete and not self._will_drain():
+            self.is_keep_alive = False
+        if not self.is_keep_alive or self.context.is_draining:
+            self.is_keep_alive = False
             headers.append(("Connection", "close"))
         elif self.head.version == "1.0":
             headers.append(("Connection", "keep-alive"))
@@ -153,7 +162,7 @@ class Refused(Exchange):
     def __init__(self, seam: Seam, head: Head, error: RelayError, door: Door) -> None:
         super().__init__(seam, head)
         self.door = door
-        head.is_keep_alive = False
+        self.is_keep_alive = False
         self._error = error
 
     def start(self) -> None:

@@ -13,6 +13,8 @@ import socket
 HIGH_BYTES = 64 * 1024
 LOW_BYTES = 16 * 1024
 TLS_SLICE_BYTES = 64 * 1024
+UNJOINED_BYTES = 4096
+USER_TIMEOUT_SECONDS = 120
 
 
 class Outflow:
@@ -40,6 +42,14 @@ class Outflow:
         for start in range(0, len(view), TLS_SLICE_BYTES):
             self.transport.write(view[start : start + TLS_SLICE_BYTES])
 
+    def write_all(self, parts: list[bytes], size: int) -> None:
+        """Queue `parts`, of about `size` bytes in all: joined, or as they are if they are so large that a copy costs
+        more than the system's way through a list."""
+        if self._is_tls or size < UNJOINED_BYTES * len(parts):
+            self.write(b"".join(parts))
+        else:
+            self.transport.writelines(parts)
+
     def backlog(self) -> int:
         """Bytes owed; under TLS an upper bound while the transport is paused."""
         if not self._is_tls:
@@ -57,18 +67,22 @@ class Outflow:
         self._since_resumed = 0
 
 
-def tune_socket(transport: asyncio.Transport, *, user_timeout_seconds: int = 0) -> None:
-    """TCP keep-alive, so that a paused reader notices a vanished peer.
+def tune_listening(sock: socket.socket) -> None:
+    """TCP keep-alive and a user timeout, so that a vanished peer is noticed, for all that `sock` will accept.
 
-    A user timeout cuts a peer that acknowledges nothing for so long; 0 leaves it to the kernel, as a
-    spliced socket must, whose reader may rightly pause for hours.
+    Set once here, because accepted sockets inherit it (tcp(7)) and five system calls each would be a tenth of
+    what a connection costs. A user timeout cuts a peer that acknowledges nothing for so long.
     """
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError):  # no TCP, or an option that this system has not
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_seconds * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_SECONDS * 1000)
+
+
+def be_patient(transport: asyncio.Transport) -> None:
+    """No user timeout: for a spliced socket, whose reader may rightly pause for hours."""
+    sock = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError, AttributeError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)

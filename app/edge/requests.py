@@ -17,30 +17,27 @@ other requests share, cannot be throttled: a sender that does not read its answe
 from __future__ import annotations
 
 import asyncio
-import secrets
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from app.edge.admission import admit, find_listener
+from app.edge.asked import Asked
 from app.edge.control import ControlChannel
 from app.edge.exchange import Exchange
 from app.edge.origin import remote_endpoint
 from app.edge.refusal import Door
 from app.edge.websocket import CommandSocket
-from app.edge.wheel import Deadline
 from app.errors import (
     NORMAL,
     SENDER_LEFT,
     BadAnswer,
-    BadRequest,
     ListenerGone,
     Overloaded,
     RelayError,
     ResponseTimeout,
 )
-from app.hosts import host_name
 from app.namespace import Profile, Right
-from app.telemetry import new_tracking_id
+from app.telemetry import new_secret, new_tracking_id
 from app.wire.azure.commands import (
     Response,
     encode_request,
@@ -53,11 +50,9 @@ from app.wire.azure.exchange import (
     choose_channel,
     has_no_body,
     reason_phrase,
-    request_headers,
-    request_target,
     response_headers,
 )
-from app.wire.azure.handshake import is_hc_path, request_address, token_from
+from app.wire.azure.handshake import request_address
 from app.wire.frames import BINARY, CONTINUATION, TEXT, encode_frame
 from app.wire.http import Head, Headers
 
@@ -68,7 +63,6 @@ CHUNKED_PATIENCE_SECONDS = 0.1  # how long the end of a chunked body may take to
 BODY_PATIENCE_SECONDS = 3.0
 HIGH_BYTES = 64 * 1024
 MAX_OWED_BYTES = 8 << 20  # of an answer on the control channel, which cannot be throttled for one of its requests
-SECRET_BYTES = 24
 
 
 class Stage(Enum):
@@ -86,38 +80,35 @@ class RelayedRequest(Exchange):
     door = Door.AZURE
     has_timed_body = False
 
+    listener: ControlChannel
+    _stage = Stage.GATHERING
+    _size = 0
+    _socket: RequestSocket | None = None
+    _is_expected = False  # the listener's answer, or the listener at the rendezvous
+    _gathering: asyncio.TimerHandle | None = None
+    _is_uploading = False  # which may go on while the answer streams already
+    _is_upload_begun = False
+
     def start(self) -> None:
         head, context = self.head, self.context
-        self._stage = Stage.GATHERING
-        self._gathered: list[bytes] = []
-        self._size = 0
-        self._socket: RequestSocket | None = None
-        self._timer: Deadline | None = None
-        self._timer_due = self._patience = 0.0
-        self._gathering: asyncio.TimerHandle | None = None
-        self._active_at = 0.0
-        self._is_uploading = False  # which may go on while the answer streams already
-        self._is_upload_begun = False
-        if is_hc_path(head.path):
-            raise BadRequest("This path takes WebSocket upgrades; requests go to the address without '$hc'.")
+        asked = head.memo
+        if not isinstance(asked, Asked):
+            asked = head.memo = Asked(head)
         realm = context.realm(head.host)
-        raw_path = head.path.removeprefix("/")
-        token, is_authorization = token_from(head.headers, head.query)
-        relay, address, grant = admit(context, realm, Right.SEND, raw_path, token)
-        listener = find_listener(realm, relay, address, head)
-        self.listener: ControlChannel = listener
+        relay, address, grant = admit(context, realm, Right.SEND, asked.raw_path, asked.token)
+        self.listener = listener = find_listener(realm, relay, address, head)
         self.id = new_tracking_id(None, context.node)
-        self.secret = secrets.token_urlsafe(SECRET_BYTES)
-        self.via = host_name(head.host) or realm.namespace.name  # HTTP/1.0 needs no Host
-        self._is_one_way = relay.profile is Profile.NATIVE and _prefers_async(head)
-        entity = "/".join(raw_path.split("/")[: relay.name.count("/") + 1])
-        self._address = request_address(listener.base, entity, self.id, self.secret)
+        self.secret = new_secret()
+        self.via = asked.host or realm.namespace.name
+        self._is_one_way = asked.prefers_async and relay.profile is Profile.NATIVE
+        self._address = request_address(listener.base, asked.entity(relay), self.id, self.secret)
+        self._gathered: list[bytes] = []
         self._command = encode_request(
             self._address,
             self.id,
-            request_target(head.path, head.query),
+            asked.target,
             head.method,
-            request_headers(head.headers, is_authorization and not grant.is_anonymous, self.via),
+            asked.headers(asked.is_authorization and not grant.is_anonymous, self.via),
             head.has_body,
             remote_endpoint(context, self.seam.transport, head),
         )
@@ -171,8 +162,7 @@ class RelayedRequest(Exchange):
         """The whole request over the control channel."""
         self._stop_gathering()
         self.listener.deliver(self._command, body)
-        self.listener.expect(self.id, self)
-        self.context.rendezvous[self.secret] = self
+        self._expect_answer()
         self._gathered = []
         self._delivered()
 
@@ -182,14 +172,18 @@ class RelayedRequest(Exchange):
         if self._stage is not Stage.GATHERING:
             return
         self._stage = Stage.FETCHING
-        self.context.rendezvous[self.secret] = self
-        self.listener.expect(self.id, self)
+        self._expect_answer()
         try:
             self.listener.deliver(encode_request_address(self._address, self.id))
         except RelayError as error:
             self.on_answer_fault(error)
             return
         self._watch(self.context.settings.deadlines.accept_seconds)
+
+    def _expect_answer(self) -> None:
+        self._is_expected = True
+        self.context.rendezvous[self.secret] = self
+        self.listener.expect(self.id, self)
 
     def on_rendezvous(self, socket: RequestSocket) -> None:
         """The listener opened the request's address: to fetch it, or to answer there."""
@@ -215,7 +209,7 @@ class RelayedRequest(Exchange):
             opcode = CONTINUATION if self._is_upload_begun else BINARY
             self._is_upload_begun = True
             socket.outflow.write(encode_frame(opcode, data, is_end))
-            self._active_at = self.context.loop.time()
+            self._watch(self._seconds)
         if is_end and self._stage is Stage.UPLOADING:
             self._delivered()
 
@@ -236,9 +230,7 @@ class RelayedRequest(Exchange):
         if self._stage in (Stage.STREAMING, Stage.DONE):
             return
         self._answer = answer
-        self._headers: Headers = response_headers(answer.headers, self.via)
-        if not any(name.lower() == "date" for name, _ in self._headers):
-            self._headers.append(("Date", self.seam.date()))
+        self._headers: Headers = response_headers(answer.headers, self.via, self.seam.date())
         self._stage = Stage.STREAMING
         if not answer.has_body or has_no_body(self.head.method, answer.status):
             self._respond(b"")
@@ -251,12 +243,12 @@ class RelayedRequest(Exchange):
         """Some of the answer's body; an answer that came whole is sent with its length."""
         if self._stage is not Stage.STREAMING or self.is_over:
             return
-        self._active_at = self.context.loop.time()
         if not self.is_answering:
             if is_end:
                 self._respond(data)
                 return
             self._start_answer()
+        self._watch(self._seconds)
         self.send(data)
         if is_end:
             self._release()
@@ -288,25 +280,12 @@ class RelayedRequest(Exchange):
 
     def _watch(self, seconds: float) -> None:
         """End the request when nothing has happened for so long."""
-        self._active_at = self.context.loop.time()
-        self._patience = seconds
-        if self._timer is not None:
-            if self._timer_due <= self._active_at + seconds:
-                return  # it looks again when it fires
-            self._timer.cancel()
-        self._set_timer(seconds)
+        self._seconds = seconds
+        self.seam.patience.set(seconds, self._on_timeout)
 
-    def _set_timer(self, seconds: float) -> None:
-        self._timer_due = self.context.loop.time() + seconds
-        self._timer = self.context.wheel.after(seconds, self._on_timer)
-
-    def _on_timer(self) -> None:
-        left = self._active_at + self._patience - self.context.loop.time()
-        if left > 0:
-            self._set_timer(left)
-        elif self._stage is not Stage.DONE:
-            self.context.counters["response_timeouts"] += 1
-            self.on_answer_fault(ResponseTimeout("The listener did not answer within the allowed time."))
+    def _on_timeout(self) -> None:
+        self.context.counters["response_timeouts"] += 1
+        self.on_answer_fault(ResponseTimeout("The listener did not answer within the allowed time."))
 
     def _stop_gathering(self) -> None:
         if self._gathering is not None:
@@ -317,9 +296,9 @@ class RelayedRequest(Exchange):
         """Nobody waits for anything of this request any more."""
         self._stage = Stage.DONE
         self._stop_gathering()
-        if self._timer is not None:
-            self._timer.cancel()
-        if hasattr(self, "listener"):
+        self.seam.patience.stop()
+        if self._is_expected:
+            self._is_expected = False
             self.listener.forget(self.id)
             self.context.rendezvous.pop(self.secret, None)
 
@@ -383,11 +362,3 @@ class RequestSocket(CommandSocket):
     def _fail_request(self) -> None:
         if not self._request.is_over:
             self._request.on_answer_fault(ListenerGone("The listener left before its answer was complete."))
-
-
-def _prefers_async(head: Head) -> bool:
-    return any(
-        preference.strip().lower() == "respond-async"
-        for value in head.get_all("prefer")
-        for preference in value.split(",")
-    )

@@ -3,9 +3,10 @@
 Theory. uvicorn gives each new connection one `Seam`. It checks every head itself (the parser is lenient),
 keeps the connection's exchanges in one queue, and hands them over: relayed requests and feeds to our own
 exchanges, the rest to FastAPI through uvicorn's request cycle. A WebSocket upgrade ends the seam: the raw
-head, the bytes after it and the transport go to a socket protocol of `app.edge.websocket`.
+head, the bytes after it and the transport go to a socket protocol of `app.edge.websocket`. Where a request may
+begin, bytes that are one remembered whole (`app.wire.recent`) are taken without the parser, which knows nothing of it.
 
-Everything of uvicorn that this file relies on is here and in `server.py`; uvicorn is pinned for it.
+Everything of uvicorn that it relies on is here, in `hosted.py` and in `server.py`; uvicorn is pinned for it.
 """
 
 from __future__ import annotations
@@ -13,59 +14,56 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from email.utils import formatdate
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.edge import doors
 from app.edge.exchange import Exchange, Refused
-from app.edge.outflow import Outflow, tune_socket
+from app.edge.head_size import HeadSize
+from app.edge.hosted import Hosted
 from app.edge.refusal import refused_handshake
-from app.edge.wheel import Deadline
-from app.errors import BadRequest, HeadTooLarge, NotImplementedVerb, Overloaded, RelayError, TooSlow, as_relay_error
+from app.edge.wheel import Timer
+from app.errors import BadRequest, NotImplementedVerb, Overloaded, RelayError, TooSlow
 from app.wire.http import Head, check_head, check_trailer, check_upgrade
+from app.wire.recent import RecentHeads
+from app.wire.upgrades import RecentUpgrades
 
 if TYPE_CHECKING:
     from app.edge.context import Context
 
 QUEUE_LIMIT = 16  # exchanges in the queue at which no more is read
 PIPELINE_LIMIT = 256  # and at which what one read has brought is refused
-USER_TIMEOUT_SECONDS = 120
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
-_NOBODY = asyncio.Protocol()
 
 
-class Seam(HttpToolsProtocol):
-    """One HTTP connection. `context` is set on a subclass made by `bind`."""
+class Seam(Hosted):
+    """One HTTP connection. What all have in common is set on a subclass: made by `bind`, completed by `share`."""
 
-    context: ClassVar[Context]
-    outflow: Outflow
+    heads: ClassVar[RecentHeads]
+    upgrades: ClassVar[RecentUpgrades]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self) -> None:
+        self.parser = None  # type: ignore[assignment]  # made when it is needed: most upgrades can do without
         self._queue: deque[Exchange] = deque()
         self._incoming: Exchange | None = None
-        self._head_bytes = 0  # of an unfinished head, or in a body of what is no body: trailers, chunk extensions
-        self._tail = b""  # the last bytes of an unfinished head, to find its end across reads
+        self._size = HeadSize(self.context.settings.limits.head_bytes)
         self._is_in_head = True
         self._is_discarding = False
         self._discarded = 0
         self._has_eof = False
         self._raw_headers: list[tuple[bytes, bytes]] = []
         self._upgrade: Head | None = None
-        self._deadline: Deadline | None = None
+        self._deadline = Timer(self.context.wheel)
+        self._patience: Timer | None = None
+        self._is_between = True  # a request may begin here
+        self._head: Head | None = None  # that this read has brought
 
     # --- the transport's calls ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.context.connections += 1
-        self.outflow = Outflow(transport)
-        tune_socket(transport, user_timeout_seconds=USER_TIMEOUT_SECONDS)
         if self.context.is_full():
             self._refuse_head(Overloaded("The gateway holds as many connections as it can.", retry_after=5))
             return
@@ -77,14 +75,27 @@ class Seam(HttpToolsProtocol):
             if self._discarded > LINGER_BYTES:
                 self.flow.pause_reading()  # the close that is under way has its deadline
             return
+        starts_here = self._is_between
+        if starts_here and (head := self.heads.find(data)) is not None:
+            self._take_again(head)
+            return
         try:
-            if self._is_in_head:
-                self._count_head(data)
-            else:
-                self._count_trailers(data)
+            if self.parser is None:
+                if not self._queue and (head := self.upgrades.find(data)) is not None:
+                    self._hand_over(head, b"")
+                    return
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # see `on_headers_complete`
+            if not self._is_in_head:
+                self._size.add_trailers(data)
+            elif self._size.add_head(data) and self._deadline.is_set:
+                self._await_head(self.context.settings.limits.head_seconds)
             self.parser.feed_data(data)
+            head, self._head = self._head, None
+            if head is not None and starts_here and self._is_between:
+                self.heads.remember(data, head)
         except httptools.HttpParserUpgrade as upgrade:
-            self._hand_over(data[upgrade.args[0] :])
+            self._upgraded(data, data[upgrade.args[0] :])
         except RelayError as error:
             self._refuse_head(error)
         except httptools.HttpParserInvalidMethodError:
@@ -92,7 +103,7 @@ class Seam(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             cause = error.__context__  # what one of the callbacks below raised
             if isinstance(cause, Exception):
-                self._refuse_head(self._shown(cause))
+                self._refuse_head(self.context.shown(cause))
             else:
                 self._refuse_head(BadRequest("This is not a well-formed HTTP/1.1 request."))
 
@@ -104,13 +115,13 @@ class Seam(HttpToolsProtocol):
             self._lose(cut_short)
         if self._queue and self._queue[0].is_streaming:
             return False  # who half-closes does so before the answer begins; in its midst a FIN means leaving
-        return self.is_busy and self.scheme == "http"  # the writing half stays while an answer is owed; TLS has no half
+        return self.is_busy and self.transport.can_write_eof()  # our half stays while an answer is owed; TLS has none
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self.context.connections -= 1
         self.context.owed.discard(self.outflow)
-        self._cancel_deadline()
+        self._close_timers()
         queue, self._queue = self._queue, deque()
         for exchange in queue:
             self._lose(exchange)
@@ -150,6 +161,7 @@ class Seam(HttpToolsProtocol):
         self.url = b""
         self._raw_headers = []
         self._is_in_head = True
+        self._is_between = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._is_in_head:
@@ -159,11 +171,11 @@ class Seam(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
-        self._head_bytes, self._tail = 0, b""
+        self._size.reset()
         if self._is_discarding:  # it was pipelined behind a request after which the connection closes
             return
-        self._cancel_deadline()
-        self._check_size()
+        self._deadline.stop()
+        self._size.check(self.url, self._raw_headers, self.context.settings.limits.url_bytes)
         head = check_head(self.parser.get_method(), self.url, self.parser.get_http_version(), self._raw_headers)
         if self.parser.should_upgrade():
             check_upgrade(head)
@@ -171,6 +183,10 @@ class Seam(HttpToolsProtocol):
                 raise BadRequest("An upgrade may not follow a request that is not answered yet.")
             self._upgrade = head
             return
+        self._head = head
+        self._take(head)
+
+    def _take(self, head: Head) -> None:
         if len(self._queue) >= PIPELINE_LIMIT:
             raise Overloaded(f"At most {PIPELINE_LIMIT} requests of a connection may wait for their answers.")
         exchange = doors.exchange_for(self, head)
@@ -185,29 +201,48 @@ class Seam(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         exchange = self._incoming
-        self._head_bytes = 0
+        self._size.reset()
         if exchange is None or exchange.is_over:
             return
         if exchange.has_timed_body:
             self._await_body()
         if exchange.is_started:
-            self._guard(exchange, lambda: exchange.on_body(body))
+            self._guard(exchange, exchange.on_body, body)
         else:
             exchange.early.append(body)
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         exchange, self._incoming = self._incoming, None
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_head = self._is_between = True
+        self._size.reset()
         if exchange is None:
             return
         if exchange.has_timed_body and not exchange.is_over:
-            self._cancel_deadline()
+            self._deadline.stop()
         exchange.is_body_complete = True
         if exchange.is_started and not exchange.is_over and exchange.head.has_body:
             self._guard(exchange, exchange.on_end)
 
+    def _take_again(self, head: Head) -> None:
+        """What came is, byte for byte, a whole request that was parsed before: the parser need not know of it."""
+        self._deadline.stop()
+        self._size.reset()
+        try:
+            self._take(head)
+        except RelayError as error:
+            self.url = head.target.encode()
+            self._refuse_head(error)
+        self._incoming = None
+
     # --- the exchanges' calls ---
+
+    @property
+    def patience(self) -> Timer:
+        """A timer that the first exchange may use as it likes, and stops when it ends."""
+        if self._patience is None:
+            self._patience = Timer(self.context.wheel)
+        return self._patience
 
     def exchange_done(self, exchange: Exchange) -> None:
         """The first exchange has answered: start the next, wait for one, or close."""
@@ -215,7 +250,7 @@ class Seam(HttpToolsProtocol):
             return
         self._queue.popleft()
         self.server_state.total_requests += 1
-        if self.transport.is_closing() or not exchange.head.is_keep_alive or (self._has_eof and not self._queue):
+        if self.transport.is_closing() or not exchange.is_keep_alive or (self._has_eof and not self._queue):
             self._queue.clear()
             self.close(lingers=not exchange.is_body_complete)
         elif not self._queue and self.context.is_draining:
@@ -227,24 +262,11 @@ class Seam(HttpToolsProtocol):
         else:
             self._go_on()
 
-    def will_drain(self, exchange: Exchange) -> bool:
-        """Whether the rest of a refused body is small enough to read past, keeping the connection."""
-        length = exchange.head.content_length
-        return length is not None and length <= HIGH_WATER_LIMIT and not exchange.head.expects_continue
-
-    def date(self) -> str:
-        """The `Date` of an answer that has none, at most a second old."""
-        for name, value in self.server_state.default_headers:
-            if name == b"date":
-                return value.decode()
-        return formatdate(usegmt=True)
-
     def close(self, *, lingers: bool = False) -> None:
         """Close once all is written, within the deadline; `lingers` reads past a body nobody wants first,
         because closing with unread bytes would reset the connection and destroy the answer."""
-        self._cancel_deadline()
         self._is_discarding = True
-        self._deadline = self.context.wheel.after(self.context.settings.deadlines.close_seconds, self.transport.abort)
+        self._deadline.set(self.context.settings.deadlines.close_seconds, self.transport.abort)
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -267,33 +289,29 @@ class Seam(HttpToolsProtocol):
             self._start(self._queue[0])
         elif not (self._queue or self._is_discarding):
             limits, deadlines = self.context.settings.limits, self.context.settings.deadlines
-            self._await_head(limits.head_seconds if self._head_bytes else deadlines.keep_alive_seconds)
+            self._await_head(limits.head_seconds if self._size.count else deadlines.keep_alive_seconds)
 
     def _start(self, exchange: Exchange) -> None:
         exchange.is_started = True
-        self._guard(exchange, lambda: self._begin(exchange))
+        self._guard(exchange, self._begin, exchange)
 
     def _begin(self, exchange: Exchange) -> None:
         exchange.start()
+        if not exchange.head.has_body:
+            return
         early, exchange.early = exchange.early, []
         for data in early:
             if not exchange.is_over:
                 exchange.on_body(data)
-        if exchange.is_body_complete and exchange.head.has_body and not exchange.is_over:
+        if exchange.is_body_complete and not exchange.is_over:
             exchange.on_end()
 
-    def _guard(self, exchange: Exchange, call: Callable[[], None]) -> None:
+    def _guard(self, exchange: Exchange, call: Callable[..., None], *arguments: object) -> None:
         """Let an exchange act; what it raises is its answer."""
         try:
-            call()
+            call(*arguments)
         except Exception as error:
-            exchange.refuse(self._shown(error))
-
-    def _shown(self, error: Exception) -> RelayError:
-        shown = as_relay_error(error)
-        if shown is not error and shown.status == 500:
-            self.context.report(error)
-        return shown
+            exchange.refuse(self.context.shown(error))
 
     def _lose(self, exchange: Exchange) -> None:
         if exchange.is_started and not exchange.is_over:
@@ -307,13 +325,13 @@ class Seam(HttpToolsProtocol):
         """
         if self._is_discarding:
             return
-        self._cancel_deadline()
+        self._deadline.stop()
         self._is_discarding = True  # whatever follows is read past, not interpreted
         broken, self._incoming = self._incoming, None
         if broken is not None and broken.is_over:
             self.close(lingers=True)
         elif broken is not None and broken.is_started:
-            broken.head.is_keep_alive = False
+            broken.is_keep_alive = False
             broken.refuse(error)
         else:
             if broken is not None:
@@ -325,57 +343,36 @@ class Seam(HttpToolsProtocol):
             if len(self._queue) == 1:
                 self._start(refused)
 
-    def _count_head(self, data: bytes) -> None:
-        limit = self.context.settings.limits.head_bytes
-        joined = self._tail + data
-        end = joined.find(b"\r\n\r\n")
-        size = self._head_bytes + (end + 4 - len(self._tail) if end >= 0 else len(data))
-        if size > limit:
-            raise HeadTooLarge(f"A request's head may hold at most {limit} bytes.")
-        if end < 0 and not self._head_bytes and self._deadline is not None:
-            self._await_head(self.context.settings.limits.head_seconds)
-        self._head_bytes += len(data)
-        self._tail = joined[-3:]
-
-    def _count_trailers(self, data: bytes) -> None:
-        if self._head_bytes > (limit := self.context.settings.limits.head_bytes):
-            raise HeadTooLarge(f"A request's trailers may hold at most {limit} bytes.")
-        self._head_bytes += len(data)
-
-    def _check_size(self) -> None:
-        """The same limit for heads that were pipelined behind another in one read."""
-        limit = self.context.settings.limits.head_bytes
-        if sum(len(name) + len(value) for name, value in self._raw_headers) + len(self.url) > limit:
-            raise HeadTooLarge(f"A request's head may hold at most {limit} bytes.")
-        if len(self.url) > self.context.settings.limits.url_bytes:
-            raise BadRequest("The request target is too long.", status=414)
-
-    def _hand_over(self, rest: bytes) -> None:
-        """The connection becomes a WebSocket, or stays what it was and closes with a refusal."""
+    def _upgraded(self, data: bytes, rest: bytes) -> None:
+        """The parser has stopped in `data` behind the head of an upgrade, of whatever kind."""
         head, self._upgrade = self._upgrade, None
         if head is None:
             self._refuse_head(BadRequest("This upgrade is not offered."))
             return
+        if self._hand_over(head, rest) and head.memo is not None:
+            self.upgrades.remember(data, head)
+
+    def _hand_over(self, head: Head, rest: bytes) -> bool:
+        """The connection becomes a WebSocket, or stays what it was (False) and closes with a refusal."""
         try:
             protocol = doors.socket_for(self.context, self.transport, head)
         except Exception as error:
-            self.outflow.write(refused_handshake(self.context, head, self._shown(error), doors.door_of(head)))
+            shown = self.context.shown(error)
+            self.outflow.write(refused_handshake(self.context, head, shown, doors.door_of(head)))
             self.close(lingers=True)
-            return
-        self._cancel_deadline()
+            return False
+        self._close_timers()
         self.connections.discard(self)
-        self.transport.set_protocol(_NOBODY)  # or uvloop would keep this seam's methods, and so the seam, for good
         self.transport.set_protocol(protocol)
-        self.parser = self.flow = self.cycle = self.scope = None  # type: ignore[assignment]
+        self.parser = self.flow = None  # type: ignore[assignment]
         protocol.begin(rest)
+        return True
 
     def _await_head(self, seconds: float) -> None:
-        self._cancel_deadline()
-        self._deadline = self.context.wheel.after(seconds, self._on_deadline)
+        self._deadline.set(seconds, self._on_deadline)
 
     def _await_body(self) -> None:
-        self._cancel_deadline()
-        self._deadline = self.context.wheel.after(self.context.settings.deadlines.idle_seconds, self._on_body_deadline)
+        self._deadline.set(self.context.settings.deadlines.idle_seconds, self._on_body_deadline)
 
     def _on_body_deadline(self) -> None:
         if self.flow.read_paused:  # it is we who do not read
@@ -384,17 +381,17 @@ class Seam(HttpToolsProtocol):
             self._refuse_head(TooSlow("The request's body did not arrive in time."))
 
     def _on_deadline(self) -> None:
-        if self._head_bytes:
+        if self._size.count:
             self._refuse_head(TooSlow("The request's head did not arrive in time."))
         else:
             self.close()
 
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _close_timers(self) -> None:
+        self._deadline.close()
+        if self._patience is not None:
+            self._patience.close()
 
 
 def bind(context: Context) -> type[Seam]:
     """The protocol class to give to uvicorn as `http=`."""
-    return type("BoundSeam", (Seam,), {"context": context})
+    return type("BoundSeam", (Seam,), {"context": context, "heads": RecentHeads(), "upgrades": RecentUpgrades()})

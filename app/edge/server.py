@@ -20,6 +20,7 @@ from typing import NamedTuple
 import uvicorn
 
 from app.edge.context import Context
+from app.edge.outflow import tune_listening
 from app.edge.seam import Seam
 from app.errors import DRAINING
 
@@ -51,10 +52,14 @@ class EdgeServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
         loop = asyncio.get_running_loop()
+        protocol = self.config.http_protocol_class
+        assert issubclass(protocol, Seam)
+        protocol.share(self.config, self.server_state)
         self.servers = []
         for listen in self._listens:
+            tune_listening(listen.socket)
             server = await loop.create_server(
-                self._connect,
+                protocol,
                 sock=listen.socket,
                 ssl=listen.tls,
                 ssl_handshake_timeout=self._context.settings.limits.head_seconds if listen.tls else None,
@@ -113,11 +118,6 @@ class EdgeServer(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def _connect(self) -> asyncio.Protocol:
-        protocol_class = self.config.http_protocol_class
-        assert issubclass(protocol_class, Seam)
-        return protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _until(self, is_done: Callable[[], bool], seconds: float) -> None:
         deadline = self._context.loop.time() + seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.access.grant import Grant
 from app.edge.admission import admit, find_listener
@@ -49,17 +49,37 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 SECRET_BYTES = 24
+ENTRIES = (Action.LISTEN, Action.CONNECT)  # which need a token
+
+
+class Wish(NamedTuple):
+    """What an upgrade at this door asks for, and by which token: all of it that the head alone decides."""
+
+    handshake: Handshake
+    token: str | None
+    is_authorization: bool  # the token stands in `Authorization`
+
+
+def parse_wish(head: Head) -> Wish:
+    """Understand the head. Raises UnknownAction, BadRequest."""
+    handshake = parse_handshake(head.path, head.query)
+    if handshake.action not in ENTRIES:  # the secret is the credential
+        return Wish(handshake, None, False)
+    return Wish(handshake, *token_from(head.headers, head.query))
 
 
 def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
     """The socket that an upgrade at `/$hc/` becomes. Raises RelayError where it may not."""
-    handshake = parse_handshake(head.path, head.query)
-    if context.is_draining and handshake.action in (Action.LISTEN, Action.CONNECT):
+    wish = head.memo if isinstance(head.memo, Wish) else parse_wish(head)
+    handshake = wish.handshake
+    if handshake.action in ENTRIES and handshake.id is None:  # nothing in it is for one time only
+        head.memo = wish
+    if context.is_draining and handshake.action in ENTRIES:
         raise GatewayDraining("The gateway is restarting.", retry_after=1)
     if handshake.action is Action.LISTEN:
-        return _listen(context, transport, head, handshake)
+        return _listen(context, transport, head, wish)
     if handshake.action is Action.CONNECT:
-        return _connect(context, transport, head, handshake)
+        return _connect(context, transport, head, wish)
     appointment = context.rendezvous.get(handshake.secret or "")
     if handshake.action is Action.ACCEPT and isinstance(appointment, WaitingSender):
         return _accept(context, transport, head, handshake, appointment)
@@ -68,9 +88,9 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     raise RendezvousExpired("The rendezvous is unknown, was used already, or has expired.")
 
 
-def _listen(context: Context, transport: asyncio.Transport, head: Head, handshake: Handshake) -> Socket:
+def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wish) -> Socket:
+    handshake, token, _ = wish
     realm = context.realm(head.host)
-    token, _ = token_from(head.headers, head.query)
     relay, address, grant = admit(context, realm, Right.LISTEN, handshake.raw_path, token, opens_dynamic=True)
     quota = context.settings.limits.listeners
     if quota and realm.roster.count(relay.key) >= quota:
@@ -79,9 +99,9 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, handshak
     return ControlChannel(context, transport, head, realm, relay, place, grant, handshake.id)
 
 
-def _connect(context: Context, transport: asyncio.Transport, head: Head, handshake: Handshake) -> Socket:
+def _connect(context: Context, transport: asyncio.Transport, head: Head, wish: Wish) -> Socket:
+    handshake, token, is_authorization = wish
     realm = context.realm(head.host)
-    token, is_authorization = token_from(head.headers, head.query)
     relay, address, grant = admit(context, realm, Right.SEND, handshake.raw_path, token)
     listener = find_listener(realm, relay, address, head)
     is_consumed = is_authorization and not grant.is_anonymous

@@ -3,7 +3,8 @@
 Theory. Each side reads, takes frames apart just far enough to change their masking, and writes them to its
 mate within the same turn. A side whose mate's buffer is above the high mark stops reading. Frames of up to
 64 KiB pass whole; larger ones are re-cut, so at most one read per direction is in memory, whatever the
-size of a message. Message types and boundaries stay.
+size of a message. Message types and boundaries stay. A read is as large as can be and leaves in one write: what
+each costs, here and in waking the peer, outweighs what its bytes cost.
 
 A Close is forwarded, not answered: that side has finished writing but still receives (half-close). When
 both have sent theirs, both transports close. A side lost without a Close takes its mate with it, without a
@@ -35,7 +36,7 @@ class SplicedSocket(Socket):
 
     __slots__ = ("_half_close", "_has_closed", "_parser", "grant", "mate", "realm", "relay")
 
-    user_timeout_seconds = 0  # a paused reader is no vanished peer
+    is_patient = True  # a paused reader is no vanished peer
 
     def __init__(
         self, context: Context, transport: asyncio.Transport, head: Head, realm: Realm, relay: Relay, grant: Grant
@@ -52,10 +53,14 @@ class SplicedSocket(Socket):
         if parser is None or mate is None:
             return
         passed: list[bytes] = []
+        kind, size, is_last, head = -1, -1, True, b""
         try:
             for opcode, fin, payload in parser.feed(data):
                 if opcode < CLOSE:
-                    passed.append(frame_head(opcode, len(payload), fin))
+                    if len(payload) != size or opcode != kind or fin is not is_last:  # bulk comes in like frames
+                        kind, size, is_last = opcode, len(payload), fin
+                        head = frame_head(kind, size, is_last)
+                    passed.append(head)
                     passed.append(payload)
                 elif opcode == PING:
                     if not mate._has_closed and not self.outflow.is_paused:
@@ -71,7 +76,7 @@ class SplicedSocket(Socket):
             return
         if passed and not mate.is_lost:
             self.context.counters["spliced_bytes"] += len(data)
-            mate.outflow.write(b"".join(passed))
+            mate.outflow.write_all(passed, len(data))
         if self._has_closed:
             self._on_closed(mate)
 
@@ -93,6 +98,8 @@ class SplicedSocket(Socket):
             for side in (self, mate):
                 if side is not None and side._half_close is not None:
                     side._half_close.cancel()
+            if mate is not None and mate.is_lost:
+                self.mate = mate.mate = None  # two that hold each other wait for the collector
             return
         if self._has_closed:  # it had said goodbye; its mate may still say its own, until the deadline
             mate.transport.resume_reading()

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from app.edge.outflow import Outflow, tune_socket
+from app.edge.outflow import Outflow, be_patient
 from app.edge.refusal import Door, explain, refused_handshake
 from app.edge.wheel import Deadline
-from app.errors import UNRESPONSIVE, Close, PayloadTooLarge, PeerWireError, RelayError, as_relay_error
+from app.errors import UNRESPONSIVE, Close, PayloadTooLarge, PeerWireError, RelayError
 from app.telemetry import new_tracking_id
 from app.wire.azure.commands import CONTROL_TEXT_LIMIT
 from app.wire.frames import (
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 HELD_BYTES = 4096
-USER_TIMEOUT_SECONDS = 120
 LINGER_SECONDS = 0.5
 
 
@@ -48,8 +47,10 @@ class Socket(asyncio.BufferedProtocol):
 
     __slots__ = ("_deadline", "_held", "context", "head", "is_ending", "is_lost", "is_open", "outflow", "transport")
 
+    data_received = None  # uvloop asks for it, and would keep that of the protocol before, and so its seam, for good
+
     door = Door.AZURE
-    user_timeout_seconds = USER_TIMEOUT_SECONDS
+    is_patient = False  # with a peer that acknowledges nothing for minutes
 
     def __init__(self, context: Context, transport: asyncio.Transport, head: Head) -> None:
         self.context = context
@@ -61,7 +62,8 @@ class Socket(asyncio.BufferedProtocol):
         self.is_lost = False
         self._held: bytes | None = b""
         self._deadline: Deadline | None = None
-        tune_socket(transport, user_timeout_seconds=self.user_timeout_seconds)
+        if self.is_patient:
+            be_patient(transport)
 
     # --- overridden by subclasses ---
 
@@ -257,10 +259,7 @@ class WebSocket(Socket):
         try:
             self.read(data)
         except Exception as error:
-            shown = as_relay_error(error)
-            if shown is not error and shown.status == 500:
-                self.context.report(error)
-            self.fail(shown)
+            self.fail(self.context.shown(error))
             if isinstance(error, PeerWireError | PayloadTooLarge):
                 self._is_broken = True
                 self.linger()
@@ -326,13 +325,16 @@ class CommandSocket(WebSocket):
                 self.on_body(payload, fin)
 
     def _on_text(self, payload: bytes, fin: bool) -> None:
-        if self._text is None:
-            self._text = bytearray()
-        self._text += payload
-        if len(self._text) >= CONTROL_TEXT_LIMIT:
+        if self._text is not None:
+            self._text += payload
+        elif not fin:
+            self._text = bytearray(payload)
+        if len(payload if self._text is None else self._text) >= CONTROL_TEXT_LIMIT:
             raise PayloadTooLarge("A command must stay below 64 KiB.")
-        if fin:
-            text, self._text = bytes(self._text), None
-            if not is_utf8(text):
-                raise PeerWireError("A text message is not UTF-8.", close=1007)
-            self.on_command(text)
+        if not fin:
+            return
+        if self._text is not None:
+            payload, self._text = bytes(self._text), None
+        if not is_utf8(payload):
+            raise PeerWireError("A text message is not UTF-8.", close=1007)
+        self.on_command(payload)

@@ -41,6 +41,7 @@ class Wheel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution_seconds: float = 0.25) -> None:
         self._loop = loop
+        self.now = loop.time
         self._resolution = resolution_seconds
         self._buckets: dict[int, set[Deadline]] = {}
         self._last = 0
@@ -75,3 +76,59 @@ class Wheel:
                 except Exception:
                     _log.exception("a deadline's callback failed")
         self._timer = self._loop.call_later(self._resolution, self._turn) if self._buckets else None
+
+
+class Timer:
+    """What one owner waits for now: a deadline that is set anew far more often than it passes.
+
+    Setting it to a later time, and stopping it, costs an assignment: its place on the wheel stays, and looks
+    again when its turn comes. Whoever owns it must `close` it at the end, for the wheel holds it until then.
+    """
+
+    __slots__ = ("_callback", "_deadline", "_due", "_placed", "_wheel")
+
+    def __init__(self, wheel: Wheel) -> None:
+        self._wheel = wheel
+        self._callback: Callable[[], None] | None = None
+        self._deadline: Deadline | None = None
+        self._due = self._placed = 0.0  # the time that counts, and the one the wheel knows
+
+    @property
+    def is_set(self) -> bool:
+        return self._callback is not None
+
+    def set(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call `callback` in `seconds`, and forget what was set before."""
+        self._callback = callback
+        self._due = self._wheel.now() + seconds
+        if self._deadline is None or self._due < self._placed:
+            self._place(seconds)
+
+    def stop(self) -> None:
+        """Call nothing."""
+        self._callback = None
+
+    def close(self) -> None:
+        """Call nothing, and leave the wheel."""
+        self._callback = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _place(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._placed = self._due
+        self._deadline = self._wheel.after(seconds, self._look)
+
+    def _look(self) -> None:
+        self._deadline = None
+        callback = self._callback
+        if callback is None:
+            return
+        left = self._due - self._wheel.now()
+        if left > 0:
+            self._place(left)
+            return
+        self._callback = None
+        callback()

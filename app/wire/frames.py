@@ -1,5 +1,9 @@
 """WebSocket frames without I/O (RFC 6455, section 5): streaming parse, unmask, encode.
 
+Every byte that a client sends passes here, so the parser's shape follows its costs: the frames that are common are
+taken in one loop without calls of ours, the rest of a read that ends within a frame is all that is copied, and small
+frames are cut from bytes, large ones from the reader's memory.
+
 The parser never holds more than one frame of `WHOLE_FRAME_BYTES`: smaller frames come out whole,
 larger ones as they arrive, cut into pieces, so that a message of any size passes in bounded memory.
 """
@@ -9,15 +13,20 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from struct import Struct
 
 from app.errors import PayloadTooLarge, PeerWireError
 
 try:
     from websockets.speedups import apply_mask as _speedy_mask
 except ImportError:  # a platform without the compiled extension
-    from websockets.utils import apply_mask as _speedy_mask
+    from websockets.utils import apply_mask as _slow_mask
 
-_unmask: Callable[[bytes | memoryview, bytes], bytes] = _speedy_mask
+    def _speedy_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+        return _slow_mask(data, bytes(mask))
+
+
+_unmask: Callable[..., bytes] = _speedy_mask  # data and mask may be views
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 _KNOWN = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
@@ -29,6 +38,9 @@ EMPTY_CLOSE = b"\x88\x00"
 _SMALL_HEADS = {
     opcode | fin: [bytes((opcode | fin, length)) for length in range(126)] for opcode in _KNOWN for fin in (0, 128)
 }
+
+_LENGTH_AND_MASK = Struct("!H4s").unpack_from
+_MIDDLE_HEAD, _LARGE_HEAD = Struct("!BBH").pack, Struct("!BBQ").pack
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -43,11 +55,12 @@ class FrameParser:
     Feed it until it raises; after `PeerWireError` (whose `.close` is the code to send) it must be dropped.
     """
 
-    __slots__ = ("_fin", "_is_inside", "_left", "_mask", "_masked", "_opcode", "_rest")
+    __slots__ = ("_fin", "_is_inside", "_left", "_mask", "_masked", "_opcode", "_rest", "_wanted")
 
     def __init__(self, *, masked: bool = True) -> None:
         self._masked = masked  # frames from clients are masked, those from servers are not
-        self._rest: bytes = b""
+        self._rest: bytearray | None = None  # the beginning of a frame whose end did not come yet
+        self._wanted = 0  # bytes to come before it is worth another look
         self._is_inside = False  # between the first and the last frame of a message
         self._left = 0  # bytes still to come of a large frame
         self._mask = b""
@@ -56,71 +69,101 @@ class FrameParser:
 
     def feed(self, data: bytes | memoryview) -> list[Piece]:
         """The pieces that `data` completes. Raises PeerWireError on the first broken frame."""
-        buffer: bytes | memoryview = self._rest + bytes(data) if self._rest else data
-        end = len(buffer)
         pieces: list[Piece] = []
-        at = 0
-        while True:
-            if self._masked and not (self._is_inside or self._left):
-                at = self._take_small(buffer, at, end, pieces)
-            if self._left:
-                taken = min(self._left, end - at)
-                if not taken:
-                    break
-                pieces.append(self._take_part(buffer[at : at + taken]))
-                at += taken
-                continue
-            if end - at < 2:
+        at = 0 if self._rest is None else self._take_rest(data, pieces)
+        end = len(data)
+        if self._masked and not (self._is_inside or self._left):
+            if at + 1 < end and data[at + 1] < 254:  # small frames: slices of bytes cost less than views
+                data = bytes(data)
+            at = self._take_usual(data, at, end, pieces)
+        if at < end:
+            at = self._take(data, at, end, pieces)
+            if at < end:
+                self._rest = bytearray(data[at:])
+        return pieces
+
+    def _take_rest(self, data: bytes | memoryview, pieces: list[Piece]) -> int:
+        """Complete the frame that the last read has cut, copying no more than that. The place after it."""
+        rest, at = self._rest, 0
+        while rest is not None:
+            part = data[at : at + self._wanted]
+            rest += part
+            at += len(part)
+            if len(part) < self._wanted:
+                self._wanted -= len(part)
                 break
-            first, second = buffer[at], buffer[at + 1]
-            opcode = first & 15
-            length = second & 127
-            self._check(first, second, opcode, length)
+            if self._take(memoryview(rest), 0, len(rest), pieces):
+                self._rest = rest = None
+        return at
+
+    def _take(self, buffer: bytes | memoryview, at: int, end: int, pieces: list[Piece]) -> int:
+        """All frames that are whole, and parts of large ones. The place after them."""
+        while at < end:
+            if self._left:
+                stop = min(at + self._left, end)
+                pieces.append(self._take_part(buffer[at:stop]))
+                at = stop
+                continue
             start = at + 2
-            if length > 125:
-                width = 2 if length == 126 else 8
-                if end - start < width:
-                    break
-                length = int.from_bytes(buffer[start : start + width], "big")
-                if length >> 63 or length < (126 if width == 2 else 65536):
-                    raise PeerWireError("The frame's length is not encoded as RFC 6455, 5.2 demands.")
-                start += width
-            if self._masked:
-                if end - start < 4:
-                    break
-                mask = bytes(buffer[start : start + 4])
-                start += 4
-            fin = first >= 128
+            if start <= end:
+                first, second = buffer[at], buffer[at + 1]
+                opcode, length = first & 15, second & 127
+                self._check(first, second, opcode, length)
+                width = 0 if length < 126 else 2 if length == 126 else 8
+                start += width + (4 if self._masked else 0)
+            if start > end:
+                self._wanted = start - end
+                break
+            if width:
+                length = self._read_length(buffer, at + 2, width)
+            mask = bytes(buffer[start - 4 : start]) if self._masked else b""
             if length > WHOLE_FRAME_BYTES:
-                self._left, self._fin, self._opcode = length, fin, opcode
-                self._mask = mask if self._masked else b""
+                self._left, self._fin, self._opcode, self._mask = length, first >= 128, opcode, mask
                 self._is_inside = True
                 at = start
                 continue
             stop = start + length
             if stop > end:
+                self._wanted = stop - end
                 break
             payload = buffer[start:stop]
-            pieces.append((opcode, fin, _unmask(payload, mask) if self._masked else bytes(payload)))
+            pieces.append((opcode, first >= 128, _unmask(payload, mask) if mask else bytes(payload)))
             if opcode < 8:
-                self._is_inside = not fin
+                self._is_inside = first < 128
             at = stop
-        self._rest = bytes(buffer[at:]) if at < end else b""
-        return pieces
+            if self._masked and not self._is_inside:
+                at = self._take_usual(buffer, at, end, pieces)
+        return at
 
     @staticmethod
-    def _take_small(buffer: bytes | memoryview, at: int, end: int, pieces: list[Piece]) -> int:
-        """The common case, many to a read: whole messages in one masked frame below 126 bytes. The place after them."""
-        while end - at >= 6:
+    def _take_usual(buffer: bytes | memoryview, at: int, end: int, pieces: list[Piece]) -> int:
+        """The common case, many to a read: whole messages in one masked frame below 64 KiB. The place after them."""
+        while end - at >= 8:
             first, second = buffer[at], buffer[at + 1]
-            if (first != 0x82 and first != 0x81) or not 128 <= second < 254:
+            if first != 0x82 and first != 0x81:
                 break
-            stop = at + second - 122  # head and mask are 6 bytes, the mask bit counts 128
-            if stop > end:
-                break
-            pieces.append((first & 15, True, _unmask(buffer[at + 6 : stop], bytes(buffer[at + 2 : at + 6]))))
+            if second < 254:
+                start = at + 6
+                stop = start + second - 128
+                if second < 128 or stop > end:
+                    break
+                mask = buffer[at + 2 : start]
+            else:
+                length, mask = _LENGTH_AND_MASK(buffer, at + 2)
+                start = at + 8
+                stop = start + length
+                if second == 255 or length < 126 or stop > end:
+                    break
+            pieces.append((first & 15, True, _unmask(buffer[start:stop], mask)))
             at = stop
         return at
+
+    @staticmethod
+    def _read_length(buffer: bytes | memoryview, at: int, width: int) -> int:
+        length = int.from_bytes(buffer[at : at + width], "big")
+        if length >> 63 or length < (126 if width == 2 else 65536):
+            raise PeerWireError("The frame's length is not encoded as RFC 6455, 5.2 demands.")
+        return length
 
     def _check(self, first: int, second: int, opcode: int, length: int) -> None:
         if first & 0x70:
@@ -188,8 +231,8 @@ def frame_head(opcode: int, length: int, fin: bool = True) -> bytes:
     if length < 126:
         return _SMALL_HEADS[first][length]
     if length < 65536:
-        return bytes((first, 126)) + length.to_bytes(2, "big")
-    return bytes((first, 127)) + length.to_bytes(8, "big")
+        return _MIDDLE_HEAD(first, 126, length)
+    return _LARGE_HEAD(first, 127, length)
 
 
 def encode_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:

@@ -16,13 +16,14 @@ Headers = list[tuple[str, str]]
 MAX_HEADERS = 200
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE_FAULT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\n[^\x00-\x08\x0a-\x1f\x7f]*")  # the line feed is in neither part
 # Browsers leave `{|}^` and the grave accent as they are, against RFC 3986; they are passed on so.
 _TARGET_FAULT = re.compile(rb"[^\x21-\x7e]|[\\#<>\"]")
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
-_SHADOWED = frozenset((b"content-length", b"transfer-encoding", b"sec-websocket-key", b"x-forwarded-for"))
+_SHADOWED = frozenset(("content-length", "transfer-encoding", "sec-websocket-key", "x-forwarded-for"))
+_READ_HERE = frozenset(("host", "content-length", "transfer-encoding", "connection", "expect"))
 _NO_TRAILERS = frozenset(  # RFC 9110, 6.5.1: what frames, routes or authorizes must stand in the head
     (
         b"authorization",
@@ -50,6 +51,7 @@ class Head:
         "host",
         "is_chunked",
         "is_keep_alive",
+        "memo",
         "method",
         "names",
         "path",
@@ -68,6 +70,7 @@ class Head:
         self.is_chunked = False
         self.expects_continue = False
         self.is_keep_alive = version == "1.1"
+        self.memo: object = None  # what was worked out from this head, for whoever gets it again
 
     @property
     def has_body(self) -> bool:
@@ -84,6 +87,14 @@ class Head:
                 if key.lower() == name:
                     return value
         return None
+
+    def with_value(self, name: str, value: str) -> Head:
+        """A copy, the one header `name` (lower case) with another value; `memo` goes with it."""
+        head = Head.__new__(Head)
+        for slot in Head.__slots__:
+            setattr(head, slot, getattr(self, slot))
+        head.headers = [(key, value if key.lower() == name else old) for key, old in self.headers]
+        return head
 
     def get_all(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name] if name in self.names else []
@@ -109,24 +120,26 @@ def check_head(method: bytes, target: bytes, version: str, raw: list[tuple[bytes
     head = Head(method.decode("ascii"), target.decode("ascii"), version, headers)
     hosts = 0
     for name, value in raw:
-        if not _TOKEN.fullmatch(name) or _VALUE_FAULT.search(value):
+        if not _FIELD.fullmatch(b"%b\n%b" % (name, value)):
             raise BadRequest("A header has an invalid name or value.")
-        lowered = name.lower()
-        if b"_" in lowered and lowered.replace(b"_", b"-") in _SHADOWED:
+        spelled, text = name.decode("ascii"), value.decode("latin-1")
+        lowered = spelled.lower()
+        if "_" in lowered and lowered.replace("_", "-") in _SHADOWED:
             continue  # `content_length` is read as `Content-Length` by CGI-like servers behind us
-        text = value.decode("latin-1")
-        headers.append((name.decode("ascii"), text))
-        head.names.add(lowered.decode("ascii"))
-        if lowered == b"host":
+        headers.append((spelled, text))
+        head.names.add(lowered)
+        if lowered not in _READ_HERE:
+            continue
+        if lowered == "host":
             hosts += 1
             head.host = text
-        elif lowered == b"content-length":
+        elif lowered == "content-length":
             _read_length(head, value)
-        elif lowered == b"transfer-encoding":
+        elif lowered == "transfer-encoding":
             _read_transfer_encoding(head, value)
-        elif lowered == b"connection":
+        elif lowered == "connection":
             _read_connection(head, value)
-        elif lowered == b"expect":
+        else:
             head.expects_continue = value.lower() == b"100-continue"
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise BadRequest("Exactly one Host header is needed.")
@@ -178,7 +191,7 @@ def check_upgrade(head: Head) -> str:
     if head.get_all("sec-websocket-version") != ["13"]:
         raise UpgradeRequired("Sec-WebSocket-Version must be 13.")
     keys = head.get_all("sec-websocket-key")
-    if len(keys) != 1 or not _KEY.fullmatch(keys[0].strip()):
+    if len(keys) != 1 or not WEBSOCKET_KEY.fullmatch(keys[0].strip()):
         raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64, once.")
     sub_protocols(head)
     return keys[0].strip()

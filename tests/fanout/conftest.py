@@ -38,17 +38,16 @@ class RecordingOutlet:
         self.verdict = Verdict.QUEUED
         self.writes: list[bytes] = []
         self.skips: list[tuple[str, int, int]] = []
-        self.admissions = 0
+        self.offers = 0
         self.denied: set[str] = set()
         self.on_write: Callable[[], None] = lambda: None
 
-    def admit(self) -> Verdict:
-        self.admissions += 1
+    def offer(self, data: bytes) -> Verdict:
+        self.offers += 1
+        if self.verdict is Verdict.QUEUED:
+            self.writes.append(data)
+            self.on_write()
         return self.verdict
-
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
-        self.on_write()
 
     def skip(self, relay: str, first: int, last: int) -> None:
         self.skips.append((relay, first, last))
@@ -100,6 +99,11 @@ class World:
         """Publish several events at once, asking for no receipt."""
         events = [self._accept(address, b"") for _ in range(count)]
         self.tick.publish_run(self.router.plan(address.partition("/")[0], address), events)
+
+    def publish_all(self, addresses: list[str]) -> None:
+        """Publish events of one relay at once, asking for no receipt."""
+        events = [self._accept(address, b"") for address in addresses]
+        self.router.publish(addresses[0].partition("/")[0], events)
 
     def _accept(self, address: str, payload: bytes) -> Event:
         relay = address.partition("/")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from hypothesis import strategies as st
 
 from fanout.address import (
     MAX_ADDRESS_BYTES,
+    PLAIN_ADDRESS,
+    _checked,
+    _literal,
+    _split,
     check_address,
     check_pattern,
     encode_address,
@@ -177,3 +182,16 @@ def test_pattern_covering_another_matches_what_that_one_matches(left: list[str],
     wide, narrow = (check_pattern("/".join(["r", *parts])) for parts in (left, right))
     if wide.covers(narrow):
         assert wide.matches(narrow.text.replace("*", "q"))
+
+
+@given(
+    st.one_of(
+        st.text(max_size=40),
+        st.lists(st.text("aZ09._~-:@$*%+é", max_size=6), max_size=40).map("/".join),
+        st.lists(st.text("a.", min_size=120, max_size=130), max_size=6).map("/".join),
+    )
+)
+def test_what_is_plain_is_an_address_as_it_stands(text: str) -> None:
+    if re.fullmatch(PLAIN_ADDRESS, text) and len(text) <= MAX_ADDRESS_BYTES:
+        slowly = "/".join(_checked([_literal(segment) for segment in _split(text)], False))
+        assert parse_address(text) == check_address(text) == slowly == text

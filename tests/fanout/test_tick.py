@@ -46,7 +46,7 @@ def test_ordered_outlets_with_the_same_events_share_bytes_and_get_one_write(worl
     assert wide[0].writes == [b"a/x 1\na/z 2\na/y 3\na/x 4\n"]
     assert all(outlet.writes[0] is wide[0].writes[0] for outlet in wide)
     assert session.writes == [b"a/x 1\nb/1 1\na/y 3\na/x 4\n"]
-    assert session.admissions == 1
+    assert session.offers == 1
     assert world.encoding.encoded == 5
 
 
@@ -93,7 +93,7 @@ def test_receipt_adds_up_with_one_over_its_budget_and_one_not_permitted(world: A
     world.tick.flush()
     assert world.receipts[number] == Receipt(matched=5, queued=3, behind=1, dropped=1)
     assert outlets[0].skips == [("a", 1, 1)]
-    assert (outlets[0].writes, outlets[1].writes, outlets[1].skips, denied.admissions) == ([], [], [], 0)
+    assert (outlets[0].writes, outlets[1].writes, outlets[1].skips, denied.offers) == ([], [], [], 0)
 
 
 def test_dropped_events_are_told_as_one_span_per_relay(world: Any) -> None:
@@ -365,6 +365,29 @@ def test_every_outlet_gets_exactly_what_is_matched_and_permitted_once_and_in_ord
     for outlet in model.outlets:
         world.router.leave(outlet)
     assert world.router.is_empty
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "a/x", "a/y", "a/z"]), min_size=1, max_size=9)), st.integers(1, 6))
+def test_events_of_several_addresses_at_once_reach_whom_they_reach_one_by_one(
+    new_world: Any, batches: list[list[str]], max_events: int
+) -> None:
+    received = []
+    for at_once in (True, False):
+        world = new_world(max_events=max_events)
+        outlets = [world.subscribe(pattern, is_exclusive=pattern != "a/y").outlet for pattern in ("a/**", "a/x", "a/y")]
+        world.subscribe("a/x", outlets[2])
+        denied = world.outlet()
+        denied.denied.add("a/x")
+        world.subscribe("a/**", denied)
+        for addresses in batches:
+            if at_once:
+                world.publish_all(addresses)
+            else:
+                for address in addresses:
+                    world.publish(address)
+        world.tick.flush()
+        received.append([outlet.received for outlet in (*outlets, denied)])
+    assert received[0] == received[1]
 
 
 RUNS = st.lists(st.tuples(st.sampled_from(["a/x", "a/y", "b"]), st.integers(1, 4)), max_size=12)

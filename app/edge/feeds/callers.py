@@ -52,6 +52,11 @@ def may_publish(realm: Realm, grant: Grant, address: str) -> tuple[Relay, str]:
     return relay, realm.namespace.canonical(relay, address)
 
 
+def may_publish_everywhere(grant: Grant, relay: Relay) -> bool:
+    """Whether the grant may publish at each address of the relay, so that none of them need be asked for."""
+    return grant.permits(Right.SEND, relay, relay.name)  # a token's scope is a prefix
+
+
 def may_subscribe(realm: Realm, grant: Grant, pattern: Pattern) -> tuple[Relay, Pattern]:
     """The relay of a pattern and its canonical form, if the grant may listen at every address it can match.
 

@@ -11,7 +11,7 @@ from app.edge.feeds.feed import Beginning, Feed, Gate, find_beginning, new_event
 from app.edge.feeds.lease import Lease
 from app.edge.realm import Realm
 from app.edge.refusal import refusal
-from app.errors import BadRequest, Close, PayloadTooLarge, RelayError, Unsupported, as_relay_error
+from app.errors import BadRequest, Close, PayloadTooLarge, RelayError, Unsupported
 from app.namespace import Relay
 from app.wire.http import Head
 from app.wire.native.publication import parse_publications
@@ -45,10 +45,7 @@ class EventsExchange(Exchange):
 
     def fail(self, error: Exception) -> None:
         """Refuse because of any exception; one of ours is reported."""
-        shown = as_relay_error(error)
-        if shown is not error and shown.status == 500:
-            self.context.report(error)
-        self.refuse(shown)
+        self.refuse(self.context.shown(error))
 
 
 class Preflight(EventsExchange):

@@ -67,17 +67,11 @@ def publish(
     realm.tick.publish(plan, event, lambda receipt: tell(PublishReceipt(event.id, cursor, *receipt)))
 
 
-def publish_run(realm: Realm, relay: Relay, address: str, messages: Sequence[tuple[bytes, bool]], now: float) -> None:
-    """Accept a run of bare messages (payload, whether it is text), which ask for no receipt."""
-    history = realm.history(relay)
-    first = history.next_offset()
-    events = [
-        Event(address, offset, new_event_id(), payload, is_text, None, None, None, None, now)
-        for offset, (payload, is_text) in enumerate(messages, first)
-    ]
-    history.extend(events, now)
+def publish_run(realm: Realm, relay: Relay, events: Sequence[Event], now: float) -> None:
+    """Accept events of one relay, which ask for no receipt; their offsets are the next ones of its history."""
+    realm.history(relay).extend(events, now)
     realm.touch(relay)
-    realm.tick.publish_run(realm.router.plan(relay.key, address), events)
+    realm.router.publish(relay.key, events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +160,17 @@ class Mouth:
 
     # --- what the engine asks ---
 
-    def admit(self) -> Verdict:
+    def offer(self, data: bytes) -> Verdict:
         """By the bytes owed before this tick. A slow peer with the policy `close` is on its way out after this."""
-        if self.outflow.backlog() > self.budget:
+        outflow = self.outflow
+        if outflow.is_paused and outflow.backlog() > self.budget:  # unless paused it owes less than any budget
             if self.policy == "close":
                 self._on_slow()
             return Verdict.DROPPED
-        self.tell_missed()
+        if self._missed is not None:
+            self.tell_missed()
+        outflow.write(data)
         return Verdict.QUEUED
-
-    def write(self, data: bytes) -> None:
-        self.outflow.write(data)
 
     def skip(self, relay: str, first: int, last: int) -> None:
         self._missed = (first if self._missed is None else self._missed[0], last)
@@ -276,11 +270,8 @@ class Feed:
 
     # --- what the engine asks while it is behind ---
 
-    def admit(self) -> Verdict:
+    def offer(self, data: bytes) -> Verdict:
         return Verdict.BEHIND
-
-    def write(self, data: bytes) -> None:
-        """Never called: it has not admitted anything."""
 
     def skip(self, relay: str, first: int, last: int) -> None:
         """Never called: it has not dropped anything."""
@@ -295,7 +286,7 @@ class Feed:
             return
         if self._held is not None:
             router.unsubscribe(self._held)
-        is_exclusive = self._is_sole and outlet is self.mouth and self.pattern.is_concrete
+        is_exclusive = self._is_sole and outlet is self.mouth
         self._held = Subscription(self.mouth.relay.key, self.pattern, outlet, self._gate, is_exclusive)
         router.subscribe(self._held)
 

@@ -52,7 +52,7 @@ class Stream(Subscribe):
             if self.transport is not Transport.SSE or not self.head.get("last-event-id"):
                 raise
             # EventSource gives up for good on anything but 200, so that it learns the reason as an event.
-            self.head.is_keep_alive = False
+            self.is_keep_alive = False
             self._start_stream([])
             self.send_chunks(sse.encode_bye(TOKEN_EXPIRED))
             self.finish()
@@ -90,7 +90,7 @@ class Stream(Subscribe):
             return
         self.release()
         self.send_chunks(self._voice.bye(self.relay.name, self._mouth.history.cursor, close))
-        self.head.is_keep_alive = False
+        self.is_keep_alive = False
         self.finish()
 
     def release(self) -> None:

@@ -44,7 +44,7 @@ class Lease:
     def renew(self, grant: Grant) -> None:
         """Rest on `grant` from now."""
         self.grant = grant
-        self.release()
+        self._cancel()
         seconds = self._context.authorizer.deadline(grant) - self._context.clock()
         if math.isfinite(seconds):
             self._deadline = self._context.wheel.after(max(seconds, 0.0), self._on_deadline)
@@ -53,13 +53,12 @@ class Lease:
         """Something provisioned changed: see whether all still stands."""
         close = self._over()
         if close is not None:
-            self.release()
-            self._on_over(close)
+            self._tell(close)
 
     def release(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        """The holder leaves: it is told nothing more, and let go, so that it need not wait for the collector."""
+        self._cancel()
+        self._on_over = _tell_nobody
 
     def _over(self) -> Close | None:
         relay, grant = self.relay, self.grant
@@ -77,5 +76,18 @@ class Lease:
         if close is None:
             self.renew(self.grant)  # the wall clock moved
         else:
-            self.release()
-            self._on_over(close)
+            self._tell(close)
+
+    def _tell(self, close: Close) -> None:
+        on_over = self._on_over
+        self.release()
+        on_over(close)
+
+    def _cancel(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _tell_nobody(close: Close) -> None:
+    pass

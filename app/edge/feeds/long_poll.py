@@ -20,6 +20,7 @@ from app.wire.native.query import Transport
 from fanout.address import Pattern
 from fanout.event import Event
 from fanout.history import Cursor, Gap
+from fanout.subscription import Verdict
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
 
@@ -77,7 +78,7 @@ class LongPoll(Subscribe):
 
 
 class _PollMouth(Mouth):
-    """Its first write is the answer."""
+    """The first it is offered is the answer."""
 
     __slots__ = ("_poll",)
 
@@ -87,11 +88,12 @@ class _PollMouth(Mouth):
         super().__init__(realm, relay, poll.seam.outflow, encoding, lambda: None, "drop", HIGH_BYTES)
         self._poll = poll
 
-    def write(self, data: bytes) -> None:
+    def offer(self, data: bytes) -> Verdict:
         last = orjson.loads(b"[" + data + b"]")[-1]
         epoch, _, offset = last["fanwaycursor"].partition(":")
         self._poll.found(data, Cursor(epoch, int(offset)))
         self._poll.answer()
+        return Verdict.QUEUED
 
 
 class _PollFeed(Feed):

@@ -10,17 +10,29 @@ import asyncio
 import math
 import secrets
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from app.access.grant import Grant
-from app.edge.feeds.callers import may_publish, may_subscribe
-from app.edge.feeds.feed import HEARTBEAT_SECONDS, Feed, Gate, Mouth, budget_of, find_beginning, new_event_id, publish
+from app.edge.feeds.callers import may_publish, may_publish_everywhere, may_subscribe
+from app.edge.feeds.feed import (
+    HEARTBEAT_SECONDS,
+    Feed,
+    Gate,
+    Mouth,
+    budget_of,
+    find_beginning,
+    new_event_id,
+    publish,
+    publish_run,
+)
 from app.edge.feeds.socket import FeedSocket
 from app.edge.realm import Realm
 from app.errors import BadRequest, ClaimMissing, Close, EndpointNotFound, QuotaExceeded, RelayError, as_relay_error
 from app.namespace import Relay, Right
 from app.telemetry import new_tracking_id
+from app.wire.frames import TEXT
 from app.wire.http import Head
+from app.wire.native.publication import Publication, is_utf8
 from app.wire.native.query import SESSION_PROTOCOL, Policy
 from app.wire.native.receipt import PublishReceipt
 from app.wire.native.session import (
@@ -43,6 +55,7 @@ from app.wire.native.session import (
     encode_subscribed,
     encode_unsubscribed,
     parse_message,
+    plain_address,
 )
 from fanout.address import Pattern
 from fanout.errors import FanoutError
@@ -53,13 +66,27 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 MAX_SUBSCRIPTIONS = 1024
-PLACES = 1024  # addresses whose permission to publish is remembered
+REMEMBERED = 1024  # addresses whose permission to publish is remembered, and headers of publishes
+MOST_REMEMBERED_BYTES = 256  # of a header
+
+_NOTHING_ELSE = Publication("")
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Recurring(NamedTuple):
+    """A `pub` header that was read, permitted and may come again: where its events go, and what they all share."""
+
+    relay: Relay
+    address: str
+    shared: Publication
 
 
 class SessionSocket(FeedSocket):
     """One session. What is refused is answered with `err`; only broken messages and lost grants end it."""
 
-    __slots__ = ("_feeds", "_mouths", "_places")
+    __slots__ = ("_feeds", "_mouths", "_places", "_recurring", "_whole")
 
     def __init__(self, context: Context, transport: asyncio.Transport, head: Head, realm: Realm, grant: Grant) -> None:
         limit = MAX_HEADER_BYTES + 1 + context.settings.limits.event_bytes
@@ -67,6 +94,8 @@ class SessionSocket(FeedSocket):
         self._feeds: dict[int, SessionFeed] = {}
         self._mouths: dict[Relay, Mouth] = {}
         self._places: dict[str, tuple[Relay, str]] = {}
+        self._whole: dict[Relay, Relay] = {}  # where every address may be published to
+        self._recurring: dict[bytes, _Recurring] = {}
 
     def begin(self, rest: bytes) -> None:
         self.hold(rest)
@@ -86,6 +115,37 @@ class SessionSocket(FeedSocket):
 
     # --- what the client says ---
 
+    def on_messages(self, messages: list[tuple[int, bytes]]) -> None:
+        """Publishes under a header that came before become runs; everything else is read closely, in its turn."""
+        limit, now = self.context.settings.limits.event_bytes, self.context.clock()
+        run: list[Event] = []
+        relay: Relay | None = None
+        offset = 0
+        for opcode, data in messages:
+            header, _, payload = data.partition(b"\n")
+            recurring = self._recurring.get(header) or self._recognise(header)
+            is_text = opcode == TEXT
+            if recurring is None or len(payload) > limit or (is_text and not is_utf8(payload)):
+                self._publish_run(relay, run, now)
+                relay, run = None, []
+                if self.is_ending:
+                    return
+                self.on_message(opcode, data)
+                continue
+            if recurring.relay is not relay:
+                self._publish_run(relay, run, now)
+                relay, run = recurring.relay, []
+                offset = self.realm.history(relay).head
+            offset += 1
+            _, _, _, content_type, type, source, time, attributes = recurring.shared
+            id = new_event_id()
+            run.append(
+                Event(
+                    recurring.address, offset, id, payload, is_text, content_type, type, source, time, now, attributes
+                )
+            )
+        self._publish_run(relay, run, now)
+
     def on_message(self, opcode: int, payload: bytes) -> None:
         try:
             limit = self.context.settings.limits.event_bytes
@@ -96,7 +156,7 @@ class SessionSocket(FeedSocket):
         try:
             match message:
                 case Pub():
-                    self._publish(message)
+                    self._publish(message, payload)
                 case Sub():
                     self._subscribe(message)
                 case Unsub():
@@ -108,14 +168,10 @@ class SessionSocket(FeedSocket):
         except (RelayError, FanoutError) as error:
             self._refuse(as_relay_error(error), r=message.r)
 
-    def _publish(self, message: Pub) -> None:
-        place = self._places.get(message.address)
-        if place is None:
-            place = may_publish(self.realm, self.lease.grant, message.address)
-            if len(self._places) >= PLACES:
-                self._places.clear()
-            self._places[message.address] = place
-        relay, address = place
+    def _publish(self, message: Pub, data: bytes) -> None:
+        relay, address = self._place(message.address)
+        if message.may_recur and (header := data.partition(b"\n")[0]) and len(header) <= MOST_REMEMBERED_BYTES:
+            _remember(self._recurring, header, _Recurring(relay, address, message.publication._replace(payload=b"")))
         r = message.r
 
         def answer(receipt: PublishReceipt) -> None:
@@ -125,6 +181,39 @@ class SessionSocket(FeedSocket):
         self.context.counters["events"] += 1
         on_receipt = None if r is None else answer
         publish(self.realm, relay, address, message.publication, self.context.clock(), on_receipt)
+
+    def _recognise(self, header: bytes) -> _Recurring | None:
+        """A header that need not be parsed, and names an address where this session may publish."""
+        address = plain_address(header)
+        if address is None:
+            return None
+        try:
+            relay, address = self._place(address)
+        except RelayError:
+            return None  # said when it is read closely
+        recurring = _Recurring(relay, address, _NOTHING_ELSE)
+        if len(header) <= MOST_REMEMBERED_BYTES:
+            _remember(self._recurring, header, recurring)
+        return recurring
+
+    def _place(self, address: str) -> tuple[Relay, str]:
+        """The relay of an address and its canonical form. Raises what `may_publish` does."""
+        relay = self.realm.find(address)
+        if relay in self._whole:
+            return relay, self.realm.namespace.canonical(relay, address)
+        place = self._places.get(address)
+        if place is None:
+            place = may_publish(self.realm, self.lease.grant, address)
+            if may_publish_everywhere(self.lease.grant, place[0]):
+                _remember(self._whole, place[0], place[0])
+            else:
+                _remember(self._places, address, place)
+        return place
+
+    def _publish_run(self, relay: Relay | None, run: list[Event], now: float) -> None:
+        if relay is not None and run:
+            self.context.counters["events"] += len(run)
+            publish_run(self.realm, relay, run, now)
 
     def _subscribe(self, message: Sub) -> None:
         if message.sub in self._feeds:
@@ -157,7 +246,7 @@ class SessionSocket(FeedSocket):
     def _renew(self, message: Renew) -> None:
         grant = self.context.authorizer.authorize(message.token, self.realm.namespace, None)
         self.lease.renew(grant)
-        self._places.clear()
+        self._forget()
         self.outflow.write(encode_renewed(message.r, grant.expires_at))
         for sub, feed in list(self._feeds.items()):
             if grant.covers(Right.LISTEN, feed.mouth.relay, feed.pattern):
@@ -170,7 +259,7 @@ class SessionSocket(FeedSocket):
 
     def review(self) -> None:
         """Something provisioned changed: the session ends with its grant, a subscription with its relay."""
-        self._places.clear()
+        self._forget()
         self.lease.review()
         for sub, feed in list(self._feeds.items()):
             close = self.realm.ending(feed.mouth.relay, feed.pattern.prefix)
@@ -199,6 +288,12 @@ class SessionSocket(FeedSocket):
             feed.on_writable()
 
     # --- inside ---
+
+    def _forget(self) -> None:
+        """What may be published where is asked anew."""
+        self._whole.clear()
+        self._places.clear()
+        self._recurring.clear()
 
     def _gate(self, relay: Relay) -> Gate:
         return Gate.of(self.lease.grant, relay)
@@ -259,3 +354,9 @@ class SessionFeed(Feed):
     def send_gap(self, gap: Gap) -> None:
         relay = self.mouth.relay.name
         self.mouth.outflow.write(encode_session_gap(relay, gap.from_, gap.to, gap.why, self._sub))
+
+
+def _remember(memory: dict[K, V], key: K, value: V) -> None:
+    if len(memory) >= REMEMBERED:
+        memory.clear()
+    memory[key] = value

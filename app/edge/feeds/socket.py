@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.edge.context import PUBLISH_READ_BYTES
 from app.edge.feeds.feed import HEARTBEAT_SECONDS
 from app.edge.feeds.lease import Lease
+from app.edge.feeds.turns import FIRST_STEP_BYTES, LONG_SECONDS, next_step
 from app.edge.realm import Realm
 from app.edge.refusal import Door
 from app.edge.websocket import MessageSocket
@@ -20,13 +23,14 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 REPLY_BYTES = 256 * 1024  # what a client may be owed before it is read no further
+CONTROL_BYTES = 16  # a read of so few is a pong or a Close, and no work
 SILENT_BEATS = 3  # heartbeats without any sign of life after which a peer is gone
 
 
 class FeedSocket(MessageSocket):
     """What all sockets of this door share: a lease, heartbeats, back-pressure."""
 
-    __slots__ = ("_heartbeat", "lease", "realm")
+    __slots__ = ("_heartbeat", "_step", "_unread", "lease", "realm")
 
     door = Door.OURS
 
@@ -44,6 +48,8 @@ class FeedSocket(MessageSocket):
         super().__init__(context, transport, head, max_message_bytes)
         self.realm = realm
         self._heartbeat: Deadline | None = None
+        self._step = FIRST_STEP_BYTES
+        self._unread: bytes | None = None  # what waits for the next turn, while reading is paused
         self.lease = Lease(context, realm, relay, grant, self.end, place)
 
     # --- overridden by subclasses ---
@@ -87,6 +93,7 @@ class FeedSocket(MessageSocket):
             self._heartbeat.cancel()
         self.context.lives.discard(self)
         self.context.owed.discard(self.outflow)
+        self.context.turns.leave(self)
         self.on_release()
 
     # --- the peer's pace ---
@@ -95,18 +102,48 @@ class FeedSocket(MessageSocket):
         return self.context.publish_buffer
 
     def receive(self, data: bytes | memoryview) -> None:
-        super().receive(data)
-        if self.outflow.is_paused and self.outflow.backlog() > REPLY_BYTES:
-            self.transport.pause_reading()  # it asks for more than it takes
+        """Work on what came until this turn is over; a full read ends it, since uvloop would read on at once."""
+        size, at = len(data), 0
+        begun = now = perf_counter()
+        turn = self.context.turns.begin(self, now) if size > CONTROL_BYTES else LONG_SECONDS
+        while at < size and now - begun < turn:
+            super().receive(data[at : at + self._step])
+            at += self._step
+            earlier, now = now, perf_counter()
+            if at <= size:
+                self._step = next_step(self._step, now - earlier, turn)
+        if (at < size or size >= PUBLISH_READ_BYTES) and not self.is_lost:
+            self._unread = bytes(data[at:])
+            self.transport.pause_reading()
+            self.context.loop.call_soon(self._go_on)
+            return
+        if self._asks_too_much:
+            self.transport.pause_reading()
 
     def on_writable(self, is_writable: bool) -> None:
         if not is_writable:
             self.context.owed.add(self.outflow)
             return
         self.context.owed.discard(self.outflow)
-        self.transport.resume_reading()
+        if self._unread is None:
+            self.transport.resume_reading()
         if not self.is_ending:
             self.on_caught_up()
+
+    def _go_on(self) -> None:
+        """The next turn: what was left, then the transport again."""
+        unread, self._unread = self._unread, None
+        if self.is_lost:
+            return
+        if unread:
+            self.receive(unread)
+        if self._unread is None and not self._asks_too_much:
+            self.transport.resume_reading()
+
+    @property
+    def _asks_too_much(self) -> bool:
+        """Its answers pile up: it is read no further until it has taken them."""
+        return self.outflow.is_paused and self.outflow.backlog() > REPLY_BYTES
 
     def _beat(self) -> None:
         self.check_life(HEARTBEAT_SECONDS, SILENT_BEATS)

@@ -7,12 +7,22 @@ the sub-protocol `cloudevents.json` every message is an envelope, and notices ha
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.access.grant import Grant
 from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
 from app.edge.feeds.exchange import raw_address
-from app.edge.feeds.feed import Feed, Gate, Mouth, Voice, budget_of, find_beginning, publish, publish_run
+from app.edge.feeds.feed import (
+    Feed,
+    Gate,
+    Mouth,
+    Voice,
+    budget_of,
+    find_beginning,
+    new_event_id,
+    publish,
+    publish_run,
+)
 from app.edge.feeds.session import SessionSocket
 from app.edge.feeds.socket import FeedSocket
 from app.edge.realm import Realm
@@ -26,6 +36,7 @@ from app.wire.native.cloudevents import CloudEventFrames
 from app.wire.native.publication import is_utf8, parse_envelope
 from app.wire.native.query import CLOUDEVENTS_PROTOCOL, Query, Transport, choose_socket, parse_query
 from fanout.address import Pattern, parse_address, parse_pattern
+from fanout.event import Event
 
 if TYPE_CHECKING:
     from app.edge.context import Context
@@ -33,35 +44,60 @@ if TYPE_CHECKING:
 ENVELOPE_BYTES = 16 * 1024  # what an envelope may hold besides its data
 
 
-def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
-    """The socket that an upgrade at this door becomes. Raises RelayError where it may not."""
-    check_origin(context, head)
+class Wish(NamedTuple):
+    """What an upgrade at this door asks for: all of it that the head alone decides. `pattern` and `address` are as
+    sent, None where the mode has no use for them."""
+
+    kind: Transport
+    query: Query
+    token: str | None
+    pattern: Pattern | None
+    address: str | None
+
+
+def parse_wish(head: Head) -> Wish:
+    """Understand the head. Raises BadRequest, Unsupported, InvalidAddress."""
     raw = raw_address(head)
     kind = choose_socket(sub_protocols(head), bool(raw))
     query = parse_query(head.query, kind)
-    realm = context.realm(head.host)
     token = token_of(head)
     if kind is Transport.SESSION:
-        return SessionSocket(context, transport, head, realm, grant_for(context, realm, token, ""))
+        return Wish(kind, query, token, None, None)
     pattern = parse_pattern(raw) if query.mode != "publish" else None
     if query.mode == "both" and pattern is not None and not pattern.is_concrete:
         raise Unsupported("'mode=both' needs an address without wildcards.")
     address = parse_address(raw, allow_system=True) if query.mode != "subscribe" else None
-    path = pattern.prefix if pattern is not None else (address or "")
-    owner = realm.find(path)
-    is_open = pattern is None and owner is not None and not owner.requires_client_authorization
-    grant = grant_for(context, realm, None if is_open else token, path)
+    return Wish(kind, query, token, pattern, address)
+
+
+def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
+    """The socket that an upgrade at this door becomes. Raises RelayError where it may not.
+
+    A head that comes again has its wish with it; what that may get is asked each time.
+    """
+    check_origin(context, head)
+    wish = head.memo if isinstance(head.memo, Wish) else parse_wish(head)
+    head.memo = wish
+    realm = context.realm(head.host)
+    if wish.kind is Transport.SESSION:
+        return SessionSocket(context, transport, head, realm, grant_for(context, realm, wish.token, ""))
+    pattern, address, token = wish.pattern, wish.address, wish.token
+    if pattern is None:
+        owner = realm.find(address or "")
+        if owner is not None and not owner.requires_client_authorization:
+            token = None
+    grant = grant_for(context, realm, token, pattern.prefix if pattern is not None else address or "")
     if pattern is not None:
         relay, pattern = may_subscribe(realm, grant, pattern)
     if address is not None:
         relay, address = may_publish(realm, grant, address)
-    return EventSocket(context, transport, head, realm, relay, grant, query, kind, pattern, address)
+    return EventSocket(context, transport, head, realm, relay, grant, wish, pattern, address)
 
 
 class EventSocket(FeedSocket):
     """One address or pattern on one socket: subscribing, publishing, or both."""
 
-    __slots__ = ("_address", "_feed", "_is_bare", "_pattern", "_query", "_relay")
+    __slots__ = ("_address", "_feed", "_is_bare", "_opening", "_relay")
 
     def __init__(
         self,
@@ -71,20 +107,18 @@ class EventSocket(FeedSocket):
         realm: Realm,
         relay: Relay,
         grant: Grant,
-        query: Query,
-        kind: Transport,
+        wish: Wish,
         pattern: Pattern | None,
         address: str | None,
     ) -> None:
-        self._is_bare = kind is Transport.SOCKET
+        self._is_bare = wish.kind is Transport.SOCKET
         limit = context.settings.limits.event_bytes
         if not self._is_bare:
             limit = 2 * limit + ENVELOPE_BYTES  # base64, and the envelope around it
         place = pattern.prefix if pattern is not None else address or ""
         super().__init__(context, transport, head, realm, relay, grant, limit, place)
         self._relay = relay
-        self._query = query
-        self._pattern = pattern
+        self._opening = None if pattern is None else (pattern, wish.query)  # what to subscribe to, until then
         self._address = address
         self._feed: Feed | None = None
 
@@ -93,8 +127,9 @@ class EventSocket(FeedSocket):
         self.answer(None if self._is_bare else CLOUDEVENTS_PROTOCOL)
         self.start_life()
         self.realm.touch(self._relay)
-        if self._pattern is not None:
-            self._subscribe(self._pattern)
+        if self._opening is not None:
+            opening, self._opening = self._opening, None
+            self._subscribe(*opening)
         self.start_reading()
 
     def on_message(self, opcode: int, payload: bytes) -> None:
@@ -108,21 +143,23 @@ class EventSocket(FeedSocket):
 
     def on_messages(self, messages: list[tuple[int, bytes]]) -> None:
         """Bare messages that came in one read become one run: nothing about them is looked up twice."""
-        if not self._is_bare or self._address is None:
+        address = self._address
+        if not self._is_bare or address is None:
             super().on_messages(messages)
             return
-        for count, (opcode, payload) in enumerate(messages):
-            if opcode == TEXT and not is_utf8(payload):
-                self._publish_run(messages[:count])
-                raise PeerWireError("A text message is not UTF-8.", close=1007)
-        self._publish_run(messages)
-
-    def _publish_run(self, messages: list[tuple[int, bytes]]) -> None:
-        address = self._address
-        if address is not None and messages:
-            self.context.counters["events"] += len(messages)
-            run = [(payload, opcode == TEXT) for opcode, payload in messages]
-            publish_run(self.realm, self._relay, address, run, self.context.clock())
+        now, offset = self.context.clock(), self.realm.history(self._relay).next_offset()
+        run: list[Event] = []
+        for opcode, payload in messages:
+            is_text = opcode == TEXT
+            if is_text and not is_utf8(payload):
+                break
+            run.append(Event(address, offset, new_event_id(), payload, is_text, None, None, None, None, now))
+            offset += 1
+        if run:
+            self.context.counters["events"] += len(run)
+            publish_run(self.realm, self._relay, run, now)
+        if len(run) < len(messages):
+            raise PeerWireError("A text message is not UTF-8.", close=1007)
 
     def on_heartbeat(self) -> None:
         self.realm.touch(self._relay)  # a publisher may be silent for longer than a dynamic relay lingers
@@ -134,21 +171,22 @@ class EventSocket(FeedSocket):
             self._feed.on_writable()
 
     def on_release(self) -> None:
-        if self._feed is not None:
-            self._feed.end()
+        feed, self._feed = self._feed, None  # it knows us too: two that hold each other wait for the collector
+        if feed is not None:
+            feed.end()
         self.realm.touch(self._relay)
 
-    def _subscribe(self, pattern: Pattern) -> None:
-        relay, query = self._relay, self._query
+    def _subscribe(self, pattern: Pattern, query: Query) -> None:
+        relay = self._relay
         history = self.realm.history(relay)
         voice: Voice = BARE if self._is_bare else CloudEventFrames(history.epoch)
         policy = "close" if self._is_bare else query.policy or relay.slow
         budget = budget_of(self.context, relay, query.budget)
         mouth = Mouth(self.realm, relay, self.outflow, voice, self.on_slow, policy, budget)
-        self._feed = Feed(self.context, mouth, pattern, Gate.of(self.lease.grant, relay), is_sole=True)
+        self._feed = feed = Feed(self.context, mouth, pattern, Gate.of(self.lease.grant, relay), is_sole=True)
         self.realm.tick.flush()
         beginning = find_beginning(history, query.start or "now")
         ready = voice.ready(relay.name, beginning.cursor)
         if ready:
             self.outflow.write(ready)
-        self._feed.begin(beginning)
+        feed.begin(beginning)

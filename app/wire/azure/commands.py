@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -24,8 +24,7 @@ CONTROL_TEXT_LIMIT = 65536  # bytes; a text message must stay below it, SDKs rea
 _STATUS = re.compile(r"[0-9]{1,5}")
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """A listener's answer to the request `request_id`; a body message follows when `has_body`."""
 
     request_id: str
@@ -115,11 +114,11 @@ def _parse_response(command: dict[str, Any]) -> Response | Unknown:
     description = command.get("statusDescription")
     headers = command.get("responseHeaders")
     has_body = command.get("body")
-    if not isinstance(description, str | None):
+    if description is not None and not isinstance(description, str):
         raise BadAnswer("The listener's statusDescription is not a string.", request_id=request_id)
-    if not isinstance(headers, dict | None):
+    if headers is not None and not isinstance(headers, dict):
         raise BadAnswer("The listener's responseHeaders are not an object.", request_id=request_id)
-    if not isinstance(has_body, bool | None):
+    if has_body is not None and not isinstance(has_body, bool):
         raise BadAnswer("The listener's answer does not say whether a body follows.", request_id=request_id)
     status = _status(command.get("statusCode"))
     if status is None:
@@ -140,6 +139,9 @@ def _headers(members: dict[str, Any]) -> Headers:
     """Header lines of an answer: strings, numbers as their text, a list as one line each; others are left out."""
     headers: Headers = []
     for name, value in members.items():
+        if isinstance(value, str):
+            headers.append((name, value))
+            continue
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, str):
                 headers.append((name, item))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from http import HTTPStatus
 
 from app.wire.azure.handshake import escape_query, strip_query
 from app.wire.azure.headers import (
@@ -22,6 +21,7 @@ from app.wire.azure.headers import (
     one_line,
     values_of,
 )
+from app.wire.http import REASONS
 
 SMALL_HEAD_BYTES = 32 * 1024  # a larger request head is fetched by rendezvous
 SMALL_REQUEST_BYTES = 60 * 1024  # head and body together; one SDK's binary buffer is 64 KiB
@@ -45,11 +45,10 @@ class Channel(Enum):
 
 def request_headers(headers: Headers, consumed_authorization: bool, via_host: str) -> dict[str, str]:
     """The end-to-end headers of a request for its listener, `Host` among them, `Via` extended by this relay."""
-    also_dropped = named_in_connection(headers)
-    if consumed_authorization:
-        also_dropped.add("authorization")
-    result = joined(headers, _NOT_REQUESTED | also_dropped)
-    result["Via"] = _extended_via(headers, via_host)
+    keys = {name.lower() for name, _ in headers}
+    dropped = _NOT_REQUESTED | named_in_connection(headers) if "connection" in keys else _NOT_REQUESTED
+    result = joined(headers, dropped | {"authorization"} if consumed_authorization else dropped)
+    result["Via"] = _extended_via(headers, via_host) if "via" in keys else f"1.1 {via_host}"
     return result
 
 
@@ -64,23 +63,28 @@ def request_target(raw_path: str, query: str) -> str:
     return path if user_query is None else f"{path}?{_ascii(user_query)}"
 
 
-def response_headers(headers: Headers, via_host: str) -> Headers:
+def response_headers(headers: Headers, via_host: str, date: str | None = None) -> Headers:
     """The header lines of a listener's answer, without what ends at a hop or cannot stand in a head.
 
-    `Via` is extended by this relay, joined cookies are split again. Framing (`Content-Length`) and
-    a missing `Date` are the caller's to add.
+    `Via` is extended by this relay, joined cookies are split again, a missing `Date` is added. Framing
+    (`Content-Length`) is the caller's to add.
     """
-    dropped = _NOT_ANSWERED | named_in_connection(headers)
+    keys = [name.lower() for name, _ in headers]
+    dropped = _NOT_ANSWERED | named_in_connection(headers) if "connection" in keys else _NOT_ANSWERED
     result: Headers = []
-    for name, value in headers:
-        key, value = name.lower(), value.strip(" \t")
+    for key, (name, value) in zip(keys, headers, strict=True):
+        value = value.strip(" \t")
         if key in dropped or is_proxy_header(key) or not is_relayable(name, value):
             continue
+        if key == "date":
+            date = None
         if key == "set-cookie":
             result.extend((name, cookie) for cookie in _NEXT_COOKIE.split(value))
         else:
             result.append((name, value))
-    result.append(("Via", _extended_via(headers, via_host)))
+    result.append(("Via", _extended_via(headers, via_host) if "via" in keys else f"1.1 {via_host}"))
+    if date is not None:
+        result.append(("Date", date))
     return result
 
 
@@ -89,13 +93,7 @@ def reason_phrase(status: int, description: str | None) -> str:
 
     Verbatim where the words are already such a line; it is `''` for a status without a standard phrase.
     """
-    words = one_line(description or "")
-    if words:
-        return words
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    return (one_line(description) if description else "") or REASONS.get(status, "")
 
 
 def choose_channel(head_json_bytes: int, body_bytes: int | None) -> Channel:

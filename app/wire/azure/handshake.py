@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
@@ -18,6 +19,7 @@ from app.wire.azure.headers import LISTENER_FILTERS, TOKEN_HEADER, Headers, join
 _PRIVATE = "sb-hc-"
 _SECRET = "sb-hc-rendezvous"
 
+_UNRESERVED = re.compile(r"[A-Za-z0-9\-._~]*")
 _STATUS = re.compile(r"[2-9][0-9]{2}")
 _UNSAFE_IN_SEGMENT = re.compile(r"[/\\\x00-\x1f\x7f]")
 # What RFC 3986 does not allow in a path or a query. Brackets stay in a query: every SDK's parser takes
@@ -258,12 +260,17 @@ def _protocols(headers: Headers) -> list[str]:
     return [name for value in values for name in map(str.strip, value.split(",")) if name]
 
 
+@lru_cache(maxsize=256)
 def _hc_url(base: str, raw_path: str) -> str:
     return f"{base.rstrip('/')}/$hc/{_NOT_IN_PATH.sub(_percent_encoded, raw_path)}"
 
 
 def _credentials(action: Action, id: str, secret: str) -> str:
-    return f"sb-hc-action={action.value}&sb-hc-id={quote(id, safe='')}&{_SECRET}={quote(secret, safe='')}"
+    return f"sb-hc-action={action.value}&sb-hc-id={_quoted(id)}&{_SECRET}={_quoted(secret)}"
+
+
+def _quoted(text: str) -> str:
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="")
 
 
 def _percent_encoded(match: re.Match[str]) -> str:

@@ -23,9 +23,8 @@ HOP_BY_HOP = frozenset(
 # A sender must not make the relay forget these by naming them in `Connection`.
 _NOT_NAMEABLE = frozenset({"host", "via"})
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UNPRINTABLE = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_FIELD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\n[\t\x20-\x7e\x80-\xff]*")  # the line feed is in neither part
 
 
 def values_of(headers: Headers, name: str) -> list[str]:
@@ -35,7 +34,7 @@ def values_of(headers: Headers, name: str) -> list[str]:
 
 def is_relayable(name: str, value: str) -> bool:
     """Whether a header can stand in an HTTP/1.1 head: a token, and a latin-1 value without controls (RFC 9110, 5.5)."""
-    return _TOKEN.fullmatch(name) is not None and _VALUE.fullmatch(value) is not None
+    return _FIELD.fullmatch(f"{name}\n{value}") is not None
 
 
 def named_in_connection(headers: Headers) -> set[str]:

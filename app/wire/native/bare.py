@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.wire.frames import BINARY, TEXT, encode_frame
+from app.wire.frames import BINARY, TEXT, frame_head
 from fanout.event import Event
 from fanout.history import Cursor
 
@@ -13,7 +13,8 @@ class BareFrames:
     name = "bare"
 
     def encode(self, event: Event) -> bytes:
-        return encode_frame(TEXT if event.is_text else BINARY, event.payload)
+        payload = event.payload
+        return frame_head(TEXT if event.is_text else BINARY, len(payload)) + payload
 
     def join(self, parts: list[bytes]) -> bytes:
         return b"".join(parts)

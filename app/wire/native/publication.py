@@ -11,7 +11,6 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -19,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from app.errors import BadRequest, PayloadTooLarge, RelayError, Unsupported
-from fanout.event import Event
+from fanout.event import NO_ATTRIBUTES, Event
 
 MAX_LINES = 10_000
 MAX_BATCH_BYTES = 1 << 20
@@ -41,8 +40,7 @@ _TEXT_TYPE = re.compile(
 _INDEPENDENT = ("specversion", "id", "source", "type", "datacontenttype", "time")
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """One event as its publisher gave it; it becomes an Event when it gets its offset."""
 
     id: str
@@ -52,24 +50,11 @@ class Publication:
     type: str | None = None
     source: str | None = None
     time: str | None = None  # RFC 3339
-    attributes: Mapping[str, str] = field(
-        default_factory=dict
-    )  # all other CloudEvents attributes, `subject` among them
+    attributes: Mapping[str, str] = NO_ATTRIBUTES  # all other CloudEvents attributes, `subject` among them
 
     def as_event(self, address: str, offset: int, received_at: float) -> Event:
-        return Event(
-            address=address,
-            offset=offset,
-            id=self.id,
-            payload=self.payload,
-            is_text=self.is_text,
-            content_type=self.content_type,
-            type=self.type,
-            source=self.source,
-            time=self.time,
-            received_at=received_at,
-            attributes=self.attributes,
-        )
+        id, payload, is_text, content_type, type, source, time, attributes = self
+        return Event(address, offset, id, payload, is_text, content_type, type, source, time, received_at, attributes)
 
 
 class Publications(NamedTuple):
@@ -126,6 +111,8 @@ def make_publication(
     """A checked publication. Raises BadRequest (a bad attribute), PayloadTooLarge."""
     if len(payload) > max_event_bytes:
         raise PayloadTooLarge(f"An event may hold at most {max_event_bytes} bytes.")
+    if not attributes and content_type is None:
+        return Publication(new_id(), payload, is_text)
     others: dict[str, str] = {}
     size = len(content_type or "")
     for name, value in attributes.items():

@@ -5,9 +5,16 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-import pytest
-
-from app.edge.outflow import HIGH_BYTES, LOW_BYTES, TLS_SLICE_BYTES, Outflow, tune_socket
+from app.edge.outflow import (
+    HIGH_BYTES,
+    LOW_BYTES,
+    TLS_SLICE_BYTES,
+    UNJOINED_BYTES,
+    USER_TIMEOUT_SECONDS,
+    Outflow,
+    be_patient,
+    tune_listening,
+)
 
 
 class Transport:
@@ -28,6 +35,9 @@ class Transport:
     def write(self, data: bytes | memoryview) -> None:
         self.written.append(bytes(data))
 
+    def writelines(self, parts: list[bytes]) -> None:
+        self.written += parts
+
     def get_write_buffer_size(self) -> int:
         return self.buffered
 
@@ -41,6 +51,16 @@ def test_limits_are_always_set() -> None:
     transport = Transport(tls=False)
     outflow_of(transport)
     assert transport.limits == {"high": HIGH_BYTES, "low": LOW_BYTES}
+
+
+def test_small_parts_leave_joined_and_large_ones_uncopied_but_joined_under_tls() -> None:
+    small, large = [b"a", b"b" * 100], [b"c", bytes(UNJOINED_BYTES * 2)]
+    plain, tls = Transport(tls=False), Transport(tls=True)
+    for transport in (plain, tls):
+        for parts in (small, large):
+            outflow_of(transport).write_all(parts, sum(map(len, parts)))
+    assert plain.written == [b"".join(small), *large]
+    assert tls.written == [b"".join(small), b"".join(large)]
 
 
 def test_without_tls_a_write_is_one_write_and_the_transport_knows_the_debt() -> None:
@@ -73,17 +93,24 @@ def test_under_tls_the_debt_is_counted_since_the_transport_drained() -> None:
     assert (outflow.is_paused, outflow.backlog()) == (False, 0)
 
 
-@pytest.mark.parametrize("seconds", [0, 120])
-def test_keep_alive_makes_a_vanished_peer_known(seconds: int) -> None:
-    with socket.socket() as sock:
-        tune_socket(Transport(tls=False, sock=sock), user_timeout_seconds=seconds)  # type: ignore[arg-type]
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == seconds * 1000
+def test_keep_alive_makes_a_vanished_peer_known() -> None:
+    """What the listening socket has, the sockets that it accepts have too."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        tune_listening(listening)
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT_SECONDS * 1000
+            be_patient(Transport(tls=False, sock=sock))  # type: ignore[arg-type]
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 def test_a_socket_that_is_none_of_tcp_is_left_alone() -> None:
-    tune_socket(Transport(tls=False))  # type: ignore[arg-type]
+    be_patient(Transport(tls=False))  # type: ignore[arg-type]
     one, other = socket.socketpair()
     with one, other:
-        tune_socket(Transport(tls=False, sock=one))  # type: ignore[arg-type]
+        be_patient(Transport(tls=False, sock=one))  # type: ignore[arg-type]
+        tune_listening(one)

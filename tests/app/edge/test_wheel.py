@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.edge.wheel import Wheel
+from app.edge.wheel import Timer, Wheel
 
 
 class Loop:
@@ -124,3 +124,54 @@ async def test_it_runs_on_a_real_loop() -> None:
     wheel.after(0, done.set)
     await asyncio.wait_for(done.wait(), 5)
     wheel.stop()
+
+
+def test_a_timer_that_is_set_later_fires_at_the_later_time_only(loop: Loop, wheel: Wheel) -> None:
+    fired: list[float] = []
+    timer = Timer(wheel)
+    timer.set(1, lambda: fired.append(-1))
+    loop.turn(0.5)
+    timer.set(2, lambda: fired.append(loop.now - 1000))
+    while not fired:
+        loop.turn(0.05)
+    assert 2.5 <= fired[0] <= 2.5 + 0.25 + 0.05
+    assert (timer.is_set, loop.timer) == (False, None)
+
+
+def test_a_timer_can_be_set_to_an_earlier_time(loop: Loop, wheel: Wheel) -> None:
+    fired: list[float] = []
+    timer = Timer(wheel)
+    timer.set(60, lambda: fired.append(-1))
+    timer.set(1, lambda: fired.append(loop.now - 1000))
+    while not fired:
+        loop.turn(0.05)
+    assert 1 <= fired[0] <= 1 + 0.25 + 0.05
+    for _ in range(100):
+        loop.turn(1)
+    assert len(fired) == 1
+
+
+def test_a_timer_that_was_stopped_or_closed_does_not_fire(loop: Loop, wheel: Wheel) -> None:
+    fired: list[str] = []
+    stopped, closed = Timer(wheel), Timer(wheel)
+    stopped.set(1, lambda: fired.append("stopped"))
+    closed.set(1, lambda: fired.append("closed"))
+    stopped.stop()
+    closed.close()
+    assert not stopped.is_set
+    assert not closed.is_set
+    for _ in range(10):
+        loop.turn(0.25)
+    assert not fired
+    stopped.set(1, lambda: fired.append("again"))
+    for _ in range(10):
+        loop.turn(0.25)
+    assert fired == ["again"]
+
+
+def test_a_closed_timer_leaves_nothing_on_the_wheel(loop: Loop, wheel: Wheel) -> None:
+    timer = Timer(wheel)
+    timer.set(60, lambda: None)
+    timer.set(30, lambda: None)
+    timer.close()
+    assert not wheel._buckets

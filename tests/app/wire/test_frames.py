@@ -18,6 +18,7 @@ from app.wire.frames import (
     WHOLE_FRAME_BYTES,
     FrameParser,
     MessageReader,
+    Piece,
     accept_key,
     encode_close,
     encode_frame,
@@ -60,6 +61,85 @@ def test_a_large_frame_streams_as_pieces_of_one_message(size: int, sizes: list[i
     assert b"".join(piece[2] for piece in pieces) == payload
     assert [piece[0] for piece in pieces] == [BINARY] + [CONTINUATION] * (len(pieces) - 1)
     assert [piece[1] for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+
+
+FRAMES = st.lists(
+    st.tuples(
+        st.sampled_from([TEXT, BINARY]),
+        st.lists(st.sampled_from([0, 1, 2, 125, 126, 127, 1000, 65535, 65536]), min_size=1, max_size=3),
+        st.booleans(),
+    ),
+    max_size=5,
+)
+
+
+def written(messages: list[tuple[int, list[int], bool]], is_masked: bool) -> tuple[bytes, list[Piece]]:
+    """Messages in fragments of these sizes, a ping before each fragment if so wanted; and the pieces that are due."""
+    data, due = b"", []
+    for opcode, sizes, has_pings in messages:
+        for index, size in enumerate(sizes):
+            if has_pings:
+                due.append((PING, True, b"are you there"))
+            due.append((CONTINUATION if index else opcode, index == len(sizes) - 1, os.urandom(size)))
+    for index, (opcode, fin, payload) in enumerate(due):
+        data += client_frame(opcode, payload, fin, index) if is_masked else encode_frame(opcode, payload, fin)
+    return data, due
+
+
+def client_frame(opcode: int, payload: bytes, fin: bool, turn: int) -> bytes:
+    """The same as `masked`, quick enough for large payloads; each turn has a mask of its own."""
+    mask = bytes((turn + 1 & 255, 7, 0, 255))
+    head = bytearray(frame_head(opcode, len(payload), fin))
+    head[1] |= 128
+    size = len(payload)
+    key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+    return bytes(head) + mask + (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big")
+
+
+@given(FRAMES, st.lists(st.integers(1, 70_000) | st.integers(1, 12), max_size=12), st.booleans(), st.booleans())
+def test_the_same_pieces_come_out_wherever_reads_cut_them_and_whatever_memory_they_lie_in(
+    messages: list[tuple[int, list[int], bool]], sizes: list[int], is_masked: bool, is_shared: bool
+) -> None:
+    data, due = written(messages, is_masked)
+    memory = bytearray(data)
+    parser, pieces, at = FrameParser(masked=is_masked), [], 0
+    for size in [*sizes, len(data)]:
+        read = memoryview(memory)[at : at + size]
+        pieces += parser.feed(read if is_shared else bytes(read))
+        memory[at : at + size] = bytes(len(read))  # the next read overwrites it
+        at += size
+    assert pieces == due
+    assert all(type(payload) is bytes for _, _, payload in pieces)
+
+
+def test_a_frame_that_comes_byte_by_byte_comes_out_whole() -> None:
+    parser, due = FrameParser(), [(BINARY, False, b"a" * 70), (CONTINUATION, True, b"b" * 300), (TEXT, True, b"c")]
+    data = b"".join(masked(opcode, payload, fin) for opcode, fin, payload in due)
+    assert [piece for byte in data for piece in parser.feed(bytes((byte,)))] == due
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(1, 10), max_size=10))
+def test_any_bytes_mean_the_same_wherever_reads_cut_them(data: bytes, sizes: list[int]) -> None:
+    """S50: broken or not, and each broken frame is refused at the latest when its head is whole."""
+
+    def outcome(cuts: list[int]) -> object:
+        try:
+            return joined(fed(FrameParser(), data, cuts))
+        except PeerWireError as error:
+            return str(error)
+
+    assert outcome(sizes) == outcome([])
+
+
+def joined(pieces: list[tuple[int, bool, bytes]]) -> list[tuple[int, bytes]]:
+    """The parts of large frames put together again, where nothing else lies between them."""
+    whole: list[tuple[int, bytes]] = []
+    for opcode, _, payload in pieces:
+        if opcode == CONTINUATION and whole:
+            whole[-1] = (whole[-1][0], whole[-1][1] + payload)
+        else:
+            whole.append((opcode, payload))
+    return whole
 
 
 def test_a_control_frame_passes_between_the_fragments_of_a_message() -> None:

@@ -7,7 +7,10 @@ import json
 
 import pytest
 from subscribers import publish, session
+from wires import masked
 from worlds import World
+
+from app.wire.frames import TEXT
 
 
 async def test_the_relay_greets_first(world: World) -> None:
@@ -201,3 +204,73 @@ async def test_many_publishes_in_flight_are_all_answered_in_order(world: World) 
         assert [answer["r"] for answer in answers] == numbers
         offsets = [int(answer["cursor"].partition(":")[2]) for answer in answers]
         assert offsets == sorted(set(offsets))
+
+
+async def test_publishes_of_all_kinds_in_one_read_keep_their_order(world: World) -> None:
+    """Headers that come again, ones with a receipt, with a type, with an id, to two relays: as sent, in order."""
+    messages = []
+    for number in range(40):
+        header = {
+            0: {"t": "pub", "address": "orders/eu"},
+            1: {"t": "pub", "address": "orders/eu", "type": "made"},
+            2: {"t": "pub", "r": number, "address": "orders/us"},
+            3: {"t": "pub", "address": "shop/eu"},
+            4: {"t": "pub", "address": "orders/eu", "id": f"own-{number}"},
+        }[number % 5]
+        messages.append(json.dumps(header, separators=(",", ":")) + f"\n{number}")
+    async with session(world) as watcher, session(world) as peer:
+        await watcher.subscribe(1, "orders/**")
+        await watcher.subscribe(2, "shop/**")
+        frames = b"".join(masked(TEXT, message.encode()) for message in messages)
+        peer.websocket.transport.write(frames)
+        got = [await watcher.next() for _ in messages]
+        seen: dict[str, list[int]] = {"orders": [], "shop": []}
+        for header, payload in got:
+            number = int(payload)
+            seen[header["a"].partition("/")[0]].append(number)
+            assert header["a"] == ("orders/us" if number % 5 == 2 else "shop/eu" if number % 5 == 3 else "orders/eu")
+            assert header.get("y") == ("made" if number % 5 == 1 else None)
+            assert (header["i"] == f"own-{number}") is (number % 5 == 4)
+        assert seen["shop"] == [number for number in range(40) if number % 5 == 3]
+        assert seen["orders"] == [number for number in range(40) if number % 5 != 3]
+        assert len({header["i"] for header, _ in got}) == 40
+        assert [(await peer.header())["r"] for _ in range(8)] == list(range(2, 40, 5))
+
+
+async def test_a_header_that_came_before_is_refused_once_the_token_no_longer_covers_it(world: World) -> None:
+    async with session(world) as watcher, session(world) as peer:
+        await watcher.subscribe(1, "orders/**")
+        await peer.websocket.send('{"t":"pub","address":"orders/us"}\nfirst')
+        await peer.websocket.send('{"t":"pub","address":"orders/us"}\nsecond')
+        assert [(await watcher.next())[1] for _ in range(2)] == [b"first", b"second"]
+        await peer.send("renew", token=world.token("orders/eu", seconds=7200))
+        assert (await peer.header())["t"] == "ok"
+        await peer.websocket.send('{"t":"pub","address":"orders/us"}\nthird')
+        refused = await peer.header()
+        assert (refused["t"], refused["status"]) == ("err", 401)
+        await peer.websocket.send('{"t":"pub","address":"orders/eu/1"}\nfourth')
+        assert (await watcher.next())[1] == b"fourth"
+
+
+async def test_a_header_that_came_before_follows_its_relay(world: World) -> None:
+    async with session(world) as peer:
+        for _ in range(2):
+            await peer.websocket.send('{"t":"pub","address":"orders/eu"}\nx')
+        before = await peer.publish("orders/eu")
+        assert before["cursor"].endswith(":3")
+        await world.client.delete("/-/api/relays/orders", headers=world.auth())
+        await peer.websocket.send('{"t":"pub","address":"orders/eu"}\nx')
+        after = await peer.publish("orders/eu")  # to a dynamic relay, which has its own history
+        assert after["cursor"].endswith(":2")
+        assert after["cursor"][:8] != before["cursor"][:8]
+
+
+async def test_what_is_wrong_with_a_message_under_a_known_header_is_still_found(world: World) -> None:
+    async with session(world) as peer:
+        for _ in range(2):
+            await peer.websocket.send('{"t":"pub","address":"orders/eu"}\nx')
+        await peer.websocket.send('{"t":"pub","address":"orders/eu"}\n' + "x" * (peer.hi["max_event"] + 1))
+        assert (await peer.header())["status"] == 413
+        peer.websocket.transport.write(masked(TEXT, b'{"t":"pub","address":"orders/eu"}\n\xff'))
+        bye = await peer.header()
+        assert (bye["t"], bye["code"]) == ("bye", 1007)

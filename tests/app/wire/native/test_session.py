@@ -9,12 +9,25 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.errors import DRAINING, Overloaded, PayloadTooLarge, PeerWireError
 from app.wire.frames import BINARY, TEXT, MessageReader
 from app.wire.native import session
 from app.wire.native.receipt import PublishReceipt
-from app.wire.native.session import MAX_HEADER_BYTES, Message, Ping, Pub, Renew, SessionError, Sub, Unsub, parse_message
+from app.wire.native.session import (
+    MAX_HEADER_BYTES,
+    Message,
+    Ping,
+    Pub,
+    Renew,
+    SessionError,
+    Sub,
+    Unsub,
+    parse_message,
+    plain_address,
+)
 from fanout.event import Event
 from fanout.history import Cursor
 
@@ -170,3 +183,44 @@ def test_an_error_says_what_when_and_under_which_name() -> None:
 def test_a_goodbye_says_whether_to_return() -> None:
     bye = told(session.encode_session_bye(DRAINING))
     assert bye == {"t": "bye", "code": 1012, "reason": DRAINING.reason, "return": True, "after": 0}
+
+
+@given(
+    st.sampled_from([",", ", "]),
+    st.sampled_from([":", ": "]),
+    st.one_of(
+        st.text(max_size=40),
+        st.lists(st.text("abZ09._~-:@$*%/\\\"'é", max_size=6), max_size=5).map("/".join),
+        st.lists(st.text("a9.", min_size=1, max_size=200), max_size=40).map("/".join),
+    ),
+)
+def test_an_address_read_off_a_plain_header_is_the_one_that_parsing_gives(comma: str, colon: str, text: str) -> None:
+    header = json.dumps({"t": "pub", "address": text}, separators=(comma, colon)).encode()
+    address = plain_address(header)
+    if address is not None:
+        message = parse(header)
+        assert isinstance(message, Pub)
+        assert message.address == address
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"t":"pub","address":"a/b","r":1}',
+        '{"t":"pub","address":"a/b","id":"x"}',
+        '{"t":"pub","address":"-/x"}',
+        '{"t":"pub","address":"a/../b"}',
+        '{"t":"pub","address":"a//b"}',
+        '{"t":"pub","address":"a/b/"}',
+        '{"t":"pub","address":"a\\u002fb"}',
+        '{"t":"pub","address":"a"}x',
+        '{"t":"pub","address":"' + "/".join(["a" * 100] * 6) + '"}',
+    ],
+)
+def test_a_header_that_says_more_or_is_not_plain_is_parsed(header: str) -> None:
+    assert plain_address(header.encode()) is None
+
+
+@pytest.mark.parametrize("header", ['{"t":"pub","address":"a/b"}', '{"t": "pub", "address": "a/b"}'])
+def test_the_usual_spellings_are_plain(header: str) -> None:
+    assert plain_address(header.encode()) == "a/b"
