@@ -12,6 +12,8 @@ NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 class Event(NamedTuple):
     """An accepted event. `offset` counts the relay's accepted events from 1; identity is the object.
 
+    `id` is empty where the publisher gave none: then its place in the stream names it (`id_in`).
+
     `type`, `source`, `time` (RFC 3339) and `attributes` (extensions) are the CloudEvents context of
     the same names; `received_at` is the gateway's own clock in Unix seconds. A tuple, because one is
     made for each event published and nothing immutable is made faster.
@@ -29,6 +31,10 @@ class Event(NamedTuple):
     received_at: float = 0.0
     attributes: Mapping[str, str] = NO_ATTRIBUTES
 
+    def id_in(self, epoch: str) -> str:
+        """Its id, in a stream of this epoch: unique together with its source (CloudEvents 1.0.2, "id")."""
+        return self.id or f"{epoch}-{self.offset}"
+
     def __repr__(self) -> str:
         return f"Event({self.address!r}, offset={self.offset}, id={self.id!r}, {len(self.payload)} bytes)"
 
@@ -40,3 +46,7 @@ class Event(NamedTuple):
 
     def __hash__(self) -> int:
         return id(self)
+
+
+new_event = tuple.__new__
+"""`new_event(Event, (address, …, attributes))`, all fields in order, is `Event(…)` without a call in between."""

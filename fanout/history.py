@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from fanout.errors import InvalidCursor
@@ -16,6 +17,10 @@ from fanout.event import Event
 
 _EPOCH = re.compile(r"[0-9a-f]{8}")
 _CURSOR = re.compile(r"([0-9a-f]{8}):(0|[1-9][0-9]{0,17})")
+
+
+_GONE = Event("", 0, "", b"")
+_received_at = attrgetter("received_at")
 
 
 class Cursor(NamedTuple):
@@ -68,11 +73,12 @@ class History:
         self._keep_events = keep_events
         self._keep_seconds = keep_seconds
         self._keep_bytes = keep_bytes
-        self._events: dict[int, Event] = {}  # every offset of _floor + 1 … head
+        self._events: list[Event] = []  # from `_first` on, every offset of _floor + 1 … head
+        self._first = 0  # what stands before it is gone; moving the others up waits until that is half of all
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._events) - self._first
 
     @property
     def cursor(self) -> Cursor:
@@ -98,24 +104,29 @@ class History:
         if offsets != list(range(self.head + 1, self.head + 1 + len(offsets))):
             raise ValueError(f"a run of {len(offsets)} from offset {offsets[0]} does not follow {self.head}")
         self.head += len(offsets)
-        self._events.update(zip(offsets, events, strict=True))
+        self._events += events
         self._bytes += sum([len(event.payload) for event in events])
         self.prune(now)
 
     def prune(self, now: float) -> None:
         """Cut what the limits no longer allow at Unix time `now`; `append` does this too."""
-        events, size, floor = self._events, self._bytes, self._floor
-        surplus, earliest = len(events) - self._keep_events, now - self._keep_seconds
-        while events:
-            oldest = events[floor + 1]
-            if surplus <= 0 and size <= self._keep_bytes and oldest.received_at >= earliest:
-                break
-            surplus -= 1
-            floor += 1
-            size -= len(oldest.payload)
-            del events[floor]
-            self.cut_at = oldest.received_at
-        self._bytes, self._floor = size, floor
+        events, first = self._events, self._first
+        end = max(first, len(events) - self._keep_events)
+        size = self._bytes - sum([len(event.payload) for event in events[first:end]])
+        earliest = now - self._keep_seconds
+        while end < len(events) and (size > self._keep_bytes or events[end].received_at < earliest):
+            size -= len(events[end].payload)
+            end += 1
+        if end == first:
+            return
+        self.cut_at = events[end - 1].received_at
+        self._floor += end - first
+        self._bytes = size
+        events[first:end] = [_GONE] * (end - first)
+        if end * 2 > len(events):
+            del events[:end]
+            end = 0
+        self._first = end
 
     def limit(self, keep_events: int, keep_seconds: float, keep_bytes: int, now: float) -> None:
         """Change the limits and cut accordingly; the epoch and the offsets go on."""
@@ -140,7 +151,7 @@ class History:
         if offset < self._floor:
             raise LookupError(f"the history after offset {offset} has been cut; resume first")
         found: list[Event] = []
-        for place in range(offset + 1, self.head + 1):
+        for place in range(self._first + offset - self._floor, len(self._events)):
             event = self._events[place]
             limit_bytes -= len(event.payload)
             if found and limit_bytes < 0:
@@ -150,8 +161,7 @@ class History:
 
     def at(self, unix_time: float) -> int:
         """The offset after which lie the kept events received at `unix_time` or later; see `cut_at` for the others."""
-        kept = range(self._floor + 1, self.head + 1)
-        return self._floor + bisect_left(kept, unix_time, key=lambda offset: self._events[offset].received_at)
+        return self._floor + bisect_left(self._events, unix_time, self._first, key=_received_at) - self._first
 
     def _after_gap(self, cursor: Cursor, to: int, why: Literal["history", "epoch", "ahead"]) -> Resume:
         return Resume(to, Gap(cursor, Cursor(self.epoch, to), why))

@@ -24,13 +24,14 @@ class Cohort:
     An outlet with several subscriptions of this same pattern is one member.
     """
 
-    __slots__ = ("exclusive", "gates", "is_restricted", "ordered", "pattern", "relay")
+    __slots__ = ("exclusive", "gates", "is_restricted", "ordered", "pattern", "relay", "sole")
 
     def __init__(self, relay: str, pattern: Pattern) -> None:
         self.relay = relay
         self.pattern = pattern
         self.exclusive: _Members = _NOBODY
         self.ordered: _Members = _NOBODY
+        self.sole: Outlet | None = None  # the only outlet, if it is exclusive: the commonest audience of all
         self.gates: dict[Callable[[str], bool], int] = {}  # the distinct permission checks, counted
         self.is_restricted = False  # some gate once refused an address that the pattern matches
 
@@ -38,6 +39,7 @@ class Cohort:
         members = self._members(subscription).setdefault(subscription.outlet.encoding, {})
         members[subscription.outlet] = (*members.get(subscription.outlet, ()), subscription)
         self.gates[subscription.may_receive] = self.gates.get(subscription.may_receive, 0) + 1
+        self._find_sole()
 
     def leave(self, subscription: Subscription) -> None:
         by_encoding = self._members(subscription)
@@ -51,6 +53,7 @@ class Cohort:
         self.gates[subscription.may_receive] -= 1
         if not self.gates[subscription.may_receive]:
             del self.gates[subscription.may_receive]
+        self._find_sole()
 
     def of(self, outlet: Outlet) -> tuple[Subscription, ...]:
         """This outlet's subscriptions here."""
@@ -70,6 +73,13 @@ class Cohort:
             return set()
         self.is_restricted = True
         return {o for o in self.outlets() if any(s.may_receive in closed for s in self.of(o))}
+
+    def _find_sole(self) -> None:
+        self.sole = None
+        if len(self.exclusive) == 1 and not self.ordered:
+            [members] = self.exclusive.values()
+            if len(members) == 1:
+                [self.sole] = members
 
     def _members(self, subscription: Subscription) -> _Members:
         """Where the subscription stands or is to stand; most cohorts never need both."""

@@ -103,6 +103,9 @@ class _Sweep:
         due, shares = self._due, self._shares
         several: dict[Outlet, list[Cohort]] = {}
         for cohort, indexes in due.items():
+            if (sole := cohort.sole) is not None:
+                shares.append(_Share(sole.encoding, indexes, [sole]))
+                continue
             for encoding, members in cohort.exclusive.items():
                 shares.append(_Share(encoding, indexes, [*members]))
             for encoding, members in cohort.ordered.items():
@@ -110,7 +113,10 @@ class _Sweep:
                     shares.append(_Share(encoding, indexes, [*members]))
                     continue
                 for outlet in members:
-                    several.setdefault(outlet, []).append(cohort)
+                    if outlet in several:
+                        several[outlet].append(cohort)
+                    else:
+                        several[outlet] = [cohort]
         if not (several or careful) and sum(map(len, due.values())) == len(self._events):
             self._encoded = None  # no event is in two cohorts
         self._gather_overlapping(several)
@@ -130,7 +136,9 @@ class _Sweep:
             whose = tuple(cohorts)
             share = found.get((outlet.encoding, whose))
             if share is None:
-                if whose not in unions:
+                if len(whose) == 1:
+                    unions[whose] = self._due[whose[0]]
+                elif whose not in unions:
                     unions[whose] = sorted(set().union(*(self._due[cohort] for cohort in whose)))
                 found[outlet.encoding, whose] = share = _Share(outlet.encoding, unions[whose], [])
             share.outlets.append(outlet)
@@ -200,7 +208,7 @@ class Tick:
         self,
         schedule: Callable[[Callable[[], None]], None],
         max_events: int = 1024,
-        max_bytes: int = 256 * 1024,
+        max_bytes: int = 512 * 1024,
         slice_size: int = 256,
     ) -> None:
         self._schedule = schedule

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 
 HIGH_BYTES = 64 * 1024
 LOW_BYTES = 16 * 1024
@@ -20,20 +21,18 @@ USER_TIMEOUT_SECONDS = 120
 class Outflow:
     """The writing half of a transport. Its protocol passes `pause_writing` and `resume_writing` on."""
 
-    __slots__ = ("_is_tls", "_since_resumed", "is_paused", "transport")
+    __slots__ = ("_is_tls", "_since_resumed", "is_paused", "transport", "write")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self._is_tls = transport.get_extra_info("sslcontext") is not None
         self._since_resumed = 0
         self.is_paused = False
+        # Queue bytes; one system call if the peer keeps up. Kept, because it is called for every connection and tick.
+        self.write: Callable[[bytes], None] = self._write_sliced if self._is_tls else transport.write
         transport.set_write_buffer_limits(high=HIGH_BYTES, low=LOW_BYTES)
 
-    def write(self, data: bytes) -> None:
-        """Queue `data`; one system call if the peer keeps up."""
-        if not self._is_tls:
-            self.transport.write(data)
-            return
+    def _write_sliced(self, data: bytes) -> None:
         self._since_resumed += len(data)
         if len(data) <= TLS_SLICE_BYTES:
             self.transport.write(data)

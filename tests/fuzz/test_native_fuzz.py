@@ -59,7 +59,7 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
 @given(st.sampled_from([TEXT, BINARY]), st.binary(max_size=200) | mutated(SEEDS) | _headers)
 def test_a_session_message_is_understood_or_refused(opcode: int, data: bytes) -> None:
     with suppress(RelayError):
-        parse_message(opcode, data, lambda: "new", 1000)
+        parse_message(opcode, data, 1000)
 
 
 @given(
@@ -75,7 +75,7 @@ def test_a_publication_is_understood_and_deliverable_or_refused(
     headers: list[tuple[str, str]], content_type: str, body: bytes
 ) -> None:
     with suppress(RelayError):
-        events, _ = parse_publications([*headers, ("content-type", content_type)], body, lambda: "new", 1000)
+        events, _ = parse_publications([*headers, ("content-type", content_type)], body, 1000)
         for publication in events:
             event = publication.as_event("orders/é", 7, 1.0)
             for encoding in ENCODINGS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from app.access.grant import Grant
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
-from app.edge.feeds.feed import Beginning, Feed, Gate, find_beginning, new_event_id, publish
+from app.edge.feeds.feed import Beginning, Feed, Gate, find_beginning, publish
 from app.edge.feeds.lease import Lease
 from app.edge.realm import Realm
 from app.edge.refusal import refusal
@@ -110,7 +110,7 @@ class Publish(EventsExchange):
         realm, relay, address = self._admit()  # again: the body may have taken its time
         limits = self.context.settings.limits
         events, self._is_batch = parse_publications(
-            self.head.headers, body, new_event_id, limits.event_bytes, limits.batch_bytes, limits.batch_lines
+            self.head.headers, body, limits.event_bytes, limits.batch_bytes, limits.batch_lines
         )
         self._awaited = len(events)
         now = self.context.clock()

@@ -10,8 +10,6 @@ reordering at the seam; what history has lost meanwhile is told as a gap.
 
 from __future__ import annotations
 
-import itertools
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -33,14 +31,6 @@ if TYPE_CHECKING:
 
 SLICE_BYTES = 128 * 1024
 HEARTBEAT_SECONDS = 15.0
-
-_id_prefix = secrets.token_hex(6)
-_id_numbers = itertools.count(1)
-
-
-def new_event_id() -> str:
-    """An id for an event whose publisher gave none: unique over all runs of all gateways."""
-    return f"{_id_prefix}-{next(_id_numbers):x}"
 
 
 def publish(
@@ -64,7 +54,7 @@ def publish(
         realm.tick.publish(plan, event)
         return
     cursor, tell = str(history.cursor), on_receipt
-    realm.tick.publish(plan, event, lambda receipt: tell(PublishReceipt(event.id, cursor, *receipt)))
+    realm.tick.publish(plan, event, lambda receipt: tell(PublishReceipt(event.id_in(history.epoch), cursor, *receipt)))
 
 
 def publish_run(realm: Realm, relay: Relay, events: Sequence[Event], now: float) -> None:

@@ -21,7 +21,6 @@ from app.edge.feeds.feed import (
     Mouth,
     budget_of,
     find_beginning,
-    new_event_id,
     publish,
     publish_run,
 )
@@ -59,7 +58,7 @@ from app.wire.native.session import (
 )
 from fanout.address import Pattern
 from fanout.errors import FanoutError
-from fanout.event import Event
+from fanout.event import Event, new_event
 from fanout.history import Gap
 
 if TYPE_CHECKING:
@@ -138,18 +137,15 @@ class SessionSocket(FeedSocket):
                 offset = self.realm.history(relay).head
             offset += 1
             _, _, _, content_type, type, source, time, attributes = recurring.shared
-            id = new_event_id()
-            run.append(
-                Event(
-                    recurring.address, offset, id, payload, is_text, content_type, type, source, time, now, attributes
-                )
-            )
+            address = recurring.address
+            fields = (address, offset, "", payload, is_text, content_type, type, source, time, now, attributes)
+            run.append(new_event(Event, fields))
         self._publish_run(relay, run, now)
 
     def on_message(self, opcode: int, payload: bytes) -> None:
         try:
             limit = self.context.settings.limits.event_bytes
-            message = parse_message(opcode, payload, new_event_id, limit)
+            message = parse_message(opcode, payload, limit)
         except SessionError as error:
             self._refuse(error.error, r=error.r)
             return

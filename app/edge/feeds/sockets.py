@@ -19,7 +19,6 @@ from app.edge.feeds.feed import (
     Voice,
     budget_of,
     find_beginning,
-    new_event_id,
     publish,
     publish_run,
 )
@@ -36,7 +35,7 @@ from app.wire.native.cloudevents import CloudEventFrames
 from app.wire.native.publication import is_utf8, parse_envelope
 from app.wire.native.query import CLOUDEVENTS_PROTOCOL, Query, Transport, choose_socket, parse_query
 from fanout.address import Pattern, parse_address, parse_pattern
-from fanout.event import Event
+from fanout.event import NO_ATTRIBUTES, Event, new_event
 
 if TYPE_CHECKING:
     from app.edge.context import Context
@@ -148,17 +147,22 @@ class EventSocket(FeedSocket):
             super().on_messages(messages)
             return
         now, offset = self.context.clock(), self.realm.history(self._relay).next_offset()
-        run: list[Event] = []
-        for opcode, payload in messages:
-            is_text = opcode == TEXT
-            if is_text and not is_utf8(payload):
+        sound = len(messages)
+        for place, (opcode, payload) in enumerate(messages):
+            if opcode == TEXT and not payload.isascii() and not is_utf8(payload):
+                sound = place
                 break
-            run.append(Event(address, offset, new_event_id(), payload, is_text, None, None, None, None, now))
-            offset += 1
+        run = [
+            new_event(
+                Event,
+                (address, place, "", payload, opcode == TEXT, None, None, None, None, now, NO_ATTRIBUTES),
+            )
+            for place, (opcode, payload) in enumerate(messages[:sound], offset)
+        ]
         if run:
-            self.context.counters["events"] += len(run)
+            self.context.counters["events"] += sound
             publish_run(self.realm, self._relay, run, now)
-        if len(run) < len(messages):
+        if sound < len(messages):
             raise PeerWireError("A text message is not UTF-8.", close=1007)
 
     def on_heartbeat(self) -> None:

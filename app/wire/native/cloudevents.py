@@ -35,7 +35,7 @@ def encode_envelope(event: Event, epoch: str) -> bytes:
     """The event as one line of JSON: JSON payloads inline and verbatim, text as a string, the rest in base64."""
     envelope: dict[str, Any] = {
         "specversion": "1.0",
-        "id": event.id,
+        "id": event.id_in(epoch),
         "source": event.source or "/" + encode_address(event.address),
         "type": event.type or DEFAULT_TYPE,
         "time": event.time or rfc3339(event.received_at),

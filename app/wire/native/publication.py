@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -43,7 +43,7 @@ _INDEPENDENT = ("specversion", "id", "source", "type", "datacontenttype", "time"
 class Publication(NamedTuple):
     """One event as its publisher gave it; it becomes an Event when it gets its offset."""
 
-    id: str
+    id: str  # empty: none was given
     payload: bytes = b""
     is_text: bool = True
     content_type: str | None = None
@@ -67,7 +67,6 @@ class Publications(NamedTuple):
 def parse_publications(
     headers: Iterable[tuple[str, str]],
     body: bytes,
-    new_id: Callable[[], str],
     max_event_bytes: int,
     max_batch_bytes: int = MAX_BATCH_BYTES,
     max_lines: int = MAX_LINES,
@@ -80,7 +79,7 @@ def parse_publications(
         if len(body) > max_batch_bytes:
             raise PayloadTooLarge(f"A batch may hold at most {max_batch_bytes} bytes.")
         if is_ndjson:
-            return Publications(_parse_lines(body, new_id, max_event_bytes, max_lines), True)
+            return Publications(_parse_lines(body, max_event_bytes, max_lines), True)
         return Publications(_parse_batch(body, max_event_bytes, max_lines), True)
     if media == "application/cloudevents+json":
         return Publications([parse_envelope(body, max_event_bytes)], False)
@@ -89,7 +88,7 @@ def parse_publications(
     if "specversion" in ce_headers:
         _check_required(ce_headers)
     publication = make_publication(
-        ce_headers, body, _is_text(media, body), content_type, new_id=new_id, max_event_bytes=max_event_bytes
+        ce_headers, body, _is_text(media, body), content_type, max_event_bytes=max_event_bytes
     )
     return Publications([publication], False)
 
@@ -105,14 +104,13 @@ def make_publication(
     is_text: bool,
     content_type: str | None,
     *,
-    new_id: Callable[[], str],
     max_event_bytes: int,
 ) -> Publication:
     """A checked publication. Raises BadRequest (a bad attribute), PayloadTooLarge."""
     if len(payload) > max_event_bytes:
         raise PayloadTooLarge(f"An event may hold at most {max_event_bytes} bytes.")
     if not attributes and content_type is None:
-        return Publication(new_id(), payload, is_text)
+        return Publication("", payload, is_text)
     others: dict[str, str] = {}
     size = len(content_type or "")
     for name, value in attributes.items():
@@ -133,7 +131,7 @@ def make_publication(
     if content_type is not None and (_CONTROL.search(content_type) or "/" not in content_type):
         raise BadRequest("The content type is not a media type.")
     return Publication(
-        id=attributes.get("id") or new_id(),
+        id=attributes.get("id", ""),
         payload=payload,
         is_text=is_text,
         content_type=content_type or None,
@@ -212,7 +210,7 @@ def _check_time(time: str | None) -> str | None:
     raise BadRequest("The attribute 'time' is not an RFC 3339 time.")
 
 
-def _parse_lines(body: bytes, new_id: Callable[[], str], max_event_bytes: int, max_lines: int) -> list[Publication]:
+def _parse_lines(body: bytes, max_event_bytes: int, max_lines: int) -> list[Publication]:
     """NDJSON: a line that is an object with `specversion` is a CloudEvent, any other JSON value is the data."""
     if body.rstrip(b"\n").count(b"\n") >= max_lines:
         raise PayloadTooLarge(f"NDJSON may hold at most {max_lines} lines.")
@@ -226,9 +224,7 @@ def _parse_lines(body: bytes, new_id: Callable[[], str], max_event_bytes: int, m
             if isinstance(value, dict) and "specversion" in value:
                 publications.append(_from_envelope(value, max_event_bytes))
             else:
-                publications.append(
-                    make_publication({}, line, True, JSON, new_id=new_id, max_event_bytes=max_event_bytes)
-                )
+                publications.append(make_publication({}, line, True, JSON, max_event_bytes=max_event_bytes))
         except RelayError as error:
             raise type(error)(f"Line {number}: {error.message}") from error
     return publications
@@ -267,7 +263,7 @@ def _from_envelope(value: dict[str, Any], max_event_bytes: int) -> Publication:
             raise BadRequest(f"The attribute {name!r} is not a string.")
     content_type = attributes.pop("datacontenttype", None)
     payload, is_text, content_type = _read_data(value, content_type)
-    return make_publication(attributes, payload, is_text, content_type, new_id=str, max_event_bytes=max_event_bytes)
+    return make_publication(attributes, payload, is_text, content_type, max_event_bytes=max_event_bytes)
 
 
 def _read_data(value: dict[str, Any], content_type: str | None) -> tuple[bytes, bool, str | None]:

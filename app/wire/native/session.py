@@ -8,7 +8,7 @@ are ignored, so that both sides may grow.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ class SessionError(RelayError):
         self.r = r
 
 
-def parse_message(opcode: int, data: bytes, new_id: Callable[[], str], max_event_bytes: int) -> Message:
+def parse_message(opcode: int, data: bytes, max_event_bytes: int) -> Message:
     """A client's message. Raises PeerWireError (`close` 1007 or 1009: end the session), SessionError (answer it)."""
     head, _, payload = data.partition(b"\n")
     if len(head) > MAX_HEADER_BYTES:
@@ -118,7 +118,7 @@ def parse_message(opcode: int, data: bytes, new_id: Callable[[], str], max_event
             r = _number(header, "r")
         kind = header["t"]
         if kind == "pub":
-            return _parse_pub(header, r, payload, opcode == TEXT, new_id, max_event_bytes)
+            return _parse_pub(header, r, payload, opcode == TEXT, max_event_bytes)
         if r is None:
             raise BadRequest("The member 'r' is missing.")
         if kind == "sub":
@@ -177,7 +177,6 @@ def _parse_pub(
     r: int | None,
     payload: bytes,
     is_text: bool,
-    new_id: Callable[[], str],
     max_event_bytes: int,
 ) -> Pub:
     refuse_later(header)
@@ -194,7 +193,6 @@ def _parse_pub(
         payload,
         is_text,
         _text(header, "ct") if "ct" in header else None,
-        new_id=new_id,
         max_event_bytes=max_event_bytes,
     )
     return Pub(r, address, publication, may_recur=r is None and "id" not in header)
@@ -327,7 +325,7 @@ def encode_session_bye(close: Close) -> bytes:
 
 
 def _event_frame(event: Event, epoch: str, sub: int | None) -> bytes:
-    header: dict[str, object] = {"t": "ev", "a": event.address, "c": f"{epoch}:{event.offset}", "i": event.id}
+    header: dict[str, object] = {"t": "ev", "a": event.address, "c": f"{epoch}:{event.offset}", "i": event.id_in(epoch)}
     if sub is not None:
         header["sub"] = sub
     if event.type is not None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.access.grant import Grant
-from app.edge.feeds.feed import Feed, Gate, Mouth, find_beginning, new_event_id, publish
+from app.edge.feeds.feed import Feed, Gate, Mouth, find_beginning, publish
 from app.edge.outflow import Outflow
 from app.edge.realm import Realm
 from app.namespace import HistoryLimits, Namespace, Relay, Right
@@ -73,7 +73,7 @@ class World:
 
     def publish(self, address: str, size: int, on_receipt: Callable[[PublishReceipt], None]) -> None:
         body = b"%d" % self.realm.history(self.relay).next_offset()
-        publication = Publication(new_event_id(), body.ljust(size, b" "))
+        publication = Publication("", body.ljust(size, b" "))
         publish(self.realm, self.relay, address, publication, 0.0, on_receipt)
 
     def turn(self) -> None:
@@ -239,7 +239,3 @@ def test_gates_of_different_tokens_with_the_same_reach_are_equal() -> None:
     assert Gate.of(one, relay) != Gate.of(narrow, relay)
     assert Gate.of(narrow, relay)("news/a/b")
     assert not Gate.of(narrow, relay)("news/b")
-
-
-def test_event_ids_are_never_given_twice() -> None:
-    assert len({new_event_id() for _ in range(1000)}) == 1000

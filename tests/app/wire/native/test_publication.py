@@ -22,7 +22,7 @@ VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "cloudevents.json"
 
 def parse(headers: dict[str, str], body: bytes | str, limit: int = 1 << 20) -> Publications:
     raw = body.encode() if isinstance(body, str) else body
-    return parse_publications(headers.items(), raw, lambda: "new", limit)
+    return parse_publications(headers.items(), raw, limit)
 
 
 def named(vectors: list[dict[str, Any]]) -> Any:
@@ -104,14 +104,7 @@ def test_attributes_are_bounded_together() -> None:
 @pytest.mark.parametrize("name", ["content-type", "CE-ID"])
 def test_a_header_that_stands_twice_is_refused(name: str) -> None:
     with pytest.raises(BadRequest, match="once"):
-        parse_publications([(name, "a/b"), (name, "a/b")], b"", lambda: "new", 100)
-
-
-def test_an_unused_id_generator_is_not_asked() -> None:
-    def never() -> str:
-        raise AssertionError
-
-    assert parse_publications([("ce-id", "mine")], b"", never, 100).events[0].id == "mine"
+        parse_publications([(name, "a/b"), (name, "a/b")], b"", 100)
 
 
 @pytest.mark.parametrize("structured", [True, False])
@@ -138,13 +131,12 @@ def test_what_is_delivered_can_be_published_again(
     payload: bytes, content_type: str | None, subject: str, id_: str
 ) -> None:
     headers = [] if content_type is None else [("content-type", content_type)]
-    [first] = parse_publications(headers, payload, lambda: "new", 100).events
+    [first] = parse_publications(headers, payload, 100).events
     first = make_publication(
         {"subject": subject, "id": id_},
         payload,
         first.is_text,
         content_type,
-        new_id=lambda: "new",
         max_event_bytes=100,
     )
     envelope = encode_envelope(first.as_event("orders", 1, 0.0), "0a1b2c3d")

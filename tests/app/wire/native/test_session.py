@@ -41,7 +41,7 @@ def named(vectors: list[dict[str, Any]]) -> Any:
 
 
 def parse(message: str | bytes, opcode: int = TEXT, limit: int = 1000) -> Message:
-    return parse_message(opcode, message.encode() if isinstance(message, str) else message, lambda: "new", limit)
+    return parse_message(opcode, message.encode() if isinstance(message, str) else message, limit)
 
 
 def shown(message: Message) -> dict[str, Any]:
