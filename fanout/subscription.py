@@ -43,11 +43,15 @@ class Outlet(Protocol):
     @property
     def encoding(self) -> Encoding: ...
 
-    def offer(self, data: bytes) -> Verdict:
-        """The tick's bytes, offered at most once per tick: queued, if the backlog before them allows it.
+    def admit(self) -> Verdict:
+        """What `offer` would answer now. Asked before bytes are made that perhaps nobody takes.
 
-        Over budget with the policy `close`, it begins the close and answers DROPPED.
+        Over budget with the policy `close`, it begins the close and answers DROPPED; so does `offer`.
         """
+        ...
+
+    def offer(self, data: bytes) -> Verdict:
+        """The tick's bytes, offered at most once per tick: queued, if the backlog before them allows it."""
         ...
 
     def skip(self, relay: str, first: int, last: int) -> None:

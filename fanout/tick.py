@@ -19,6 +19,7 @@ from fanout.plan import Cohort, Plan
 from fanout.subscription import Encoding, Outlet, Verdict
 
 _ALL = 1 << 62  # outlets: no slice
+SLICE_SHIFT = 16  # so many bytes to one outlet count as one outlet more
 
 
 class Receipt(NamedTuple):
@@ -33,12 +34,13 @@ class Receipt(NamedTuple):
 class _Share:
     """Outlets that are due the same events of a tick, in one encoding."""
 
-    __slots__ = ("behind", "dropped", "encoding", "indexes", "outlets", "queued")
+    __slots__ = ("behind", "dropped", "encoding", "indexes", "outlets", "queued", "spans")
 
     def __init__(self, encoding: Encoding, indexes: Sequence[int], outlets: list[Outlet]) -> None:
         self.encoding = encoding
         self.indexes = indexes
         self.outlets = outlets
+        self.spans: dict[str, tuple[int, int]] | None = None  # first and last offset per relay, when first wanted
         self.queued = self.behind = self.dropped = 0  # how many outlets so far
 
 
@@ -61,7 +63,7 @@ class _Sweep:
         self._gather(careful)
         self._ahead = iter(self._shares[:])  # shares that turn up on the way are counted, not served
         self._share: _Share | None = None
-        self._data = b""  # of this share
+        self._data: bytes | None = None  # of this share, from the first outlet on that takes it
         self._outlets: Iterator[Outlet] = iter(())
 
     def serve(self, limit: int) -> bool:
@@ -71,10 +73,18 @@ class _Sweep:
             share, data = self._share, self._data
             if share is not None:
                 for outlet in self._outlets:
-                    limit -= 1
                     if recheck and outlet in recheck:
+                        limit -= 1
                         self._offer_rest(share, outlet)
-                    elif (verdict := outlet.offer(data)) is queued:
+                        continue
+                    if data is None:
+                        data = self._data = self._first_data(share, outlet)
+                    if data is None:
+                        limit -= 1
+                        continue
+                    limit -= 1 + (len(data) >> SLICE_SHIFT)
+                    verdict = outlet.offer(data)
+                    if verdict is queued:
                         share.queued += 1
                     else:
                         self._refused(share, outlet, verdict)
@@ -83,8 +93,19 @@ class _Sweep:
             self._share = share = next(self._ahead, None)
             if share is None:
                 return True
-            self._outlets = iter(share.outlets)
-            self._data = self._joined(share)
+            self._outlets, self._data = iter(share.outlets), None
+
+    def _first_data(self, share: _Share, outlet: Outlet) -> bytes | None:
+        """The share's bytes once an outlet takes any; None, and its refusal noted, if this one does not."""
+        verdict = outlet.admit()
+        if verdict is not Verdict.QUEUED:
+            self._refused(share, outlet, verdict)
+            return None
+        try:
+            return self._joined(share)
+        except Exception:  # it would fail for all of them
+            share.dropped += 1 + len(list(self._outlets))
+            raise
 
     def receipts(self) -> Iterator[tuple[Callable[[Receipt], None], Receipt]]:
         """What became of the events for which someone asked."""
@@ -161,19 +182,24 @@ class _Sweep:
         lost.dropped = 1
         kept = _Share(share.encoding, [index for index in share.indexes if index in permitted], [])
         self._shares += (lost, kept)
-        if kept.indexes:
+        if not kept.indexes:
+            return
+        verdict = outlet.admit()
+        if verdict is Verdict.QUEUED:
             verdict = outlet.offer(self._joined(kept))
-            if verdict is Verdict.QUEUED:
-                kept.queued += 1
-            else:
-                self._refused(kept, outlet, verdict)
+        if verdict is Verdict.QUEUED:
+            kept.queued += 1
+        else:
+            self._refused(kept, outlet, verdict)
 
     def _refused(self, share: _Share, outlet: Outlet, verdict: Verdict) -> None:
         if verdict is Verdict.BEHIND:
             share.behind += 1
             return
         share.dropped += 1
-        for relay, (first, last) in self._spans(share.indexes).items():
+        if share.spans is None:
+            share.spans = self._spans(share.indexes)
+        for relay, (first, last) in share.spans.items():
             outlet.skip(relay, first, last)
 
     def _joined(self, share: _Share) -> bytes:

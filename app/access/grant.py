@@ -44,6 +44,11 @@ class Grant:
     def is_anonymous(self) -> bool:
         return not self.rule
 
+    @property
+    def reach(self) -> tuple[Relay | None, str, Right]:
+        """All that decides what is permitted, apart from time: grants of one reach let the same through."""
+        return self.relay, self.scope, self.rights
+
     def permits(self, right: Right, relay: Relay, address: str) -> bool:
         """Whether the holder may use `right` at this concrete, decoded address, which `relay` owns."""
         return right in self.rights and self.reaches(relay, address)

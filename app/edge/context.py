@@ -65,6 +65,7 @@ class Context:
     rendezvous: dict[str, Appointment] = field(default_factory=dict)  # by the secret in its URL
     owed: Owed = field(init=False)
     turns: Turns = field(default_factory=Turns)
+    stalled: int = 0  # sides of joined sockets whose peer reads too slowly now
     read_buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
     publish_buffer: memoryview = field(init=False)  # the start of the same memory
 

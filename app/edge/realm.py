@@ -6,11 +6,12 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.access.grant import Grant
 from app.errors import ENTITY_GONE, RELAY_MOVED, Close, EndpointNotFound
 from app.namespace import Change, Namespace, Relay, Right
+from app.wire.native.publication import Publication
 from fanout.history import History
 from fanout.roster import Roster
 from fanout.router import Router
@@ -27,6 +28,21 @@ Admitted = tuple[Relay, str, Grant]
 """What a call was admitted to: the relay, the concrete address, by which grant."""
 
 ADMITTED_CALLS = 4096
+
+
+class Recurring(NamedTuple):
+    """A header of a session's publish that was read and permitted: where its events go, and what they all share."""
+
+    relay: Relay
+    address: str
+    shared: Publication
+
+
+Reach = tuple[Relay | None, str, Right]
+"""What a grant can do, whoever holds it: `Grant.reach`."""
+
+REACHES = 64  # whose headers are remembered
+RECURRING = 1024  # headers, of each
 
 
 class DynamicRelays(Protocol):
@@ -55,6 +71,8 @@ class Realm:
         self.router = Router(tick)
         self.roster: Roster[ControlChannel] = Roster(random.randrange)
         self.admitted: dict[tuple[Right, str, str | None], Admitted] = {}  # by right, raw path, token
+        self._recurring: dict[Reach, dict[bytes, Recurring]] = {}
+        self._epochs: set[str] = set()
         self._clock = clock
         self._dynamic = dynamic
         self._histories: dict[str, tuple[Relay, History]] = {}
@@ -96,15 +114,38 @@ class Realm:
             self.admitted.clear()
         self.admitted[call] = admitted
 
+    def recurring_of(self, grant: Grant) -> dict[bytes, Recurring]:
+        """The headers of publishes known to be permitted to all who hold such a grant; to be asked for again when
+        something provisioned has changed."""
+        if grant.reach not in self._recurring and len(self._recurring) >= REACHES:
+            self._recurring.clear()
+        return self._recurring.setdefault(grant.reach, {})
+
+    def recur(
+        self, memory: dict[bytes, Recurring], header: bytes, relay: Relay, address: str, shared: Publication
+    ) -> Recurring:
+        """Remember a header in one of those."""
+        if len(memory) >= RECURRING:
+            memory.clear()
+        memory[header] = recurring = Recurring(relay, address, shared)
+        return recurring
+
     def history(self, relay: Relay) -> History:
         """The relay's history in memory, begun on first use."""
         entry = self._histories.get(relay.key)
         if entry is None or entry[0] is not relay:
             limits = relay.history
             events = limits.events if limits.keep == "memory" else 0
-            entry = relay, History(secrets.token_hex(4), events, limits.seconds, limits.bytes)
+            entry = relay, History(self._new_epoch(), events, limits.seconds, limits.bytes)
             self._histories[relay.key] = entry
         return entry[1]
+
+    def _new_epoch(self) -> str:
+        """One that no other stream here has: it names events that came without an id."""
+        while (epoch := secrets.token_hex(4)) in self._epochs:
+            pass
+        self._epochs.add(epoch)
+        return epoch
 
     def touch(self, relay: Relay) -> None:
         """Note that a dynamic relay is in use, so that it lingers from now."""
@@ -137,10 +178,15 @@ class Realm:
 
     def _on_change(self, change: Change) -> None:
         self.admitted.clear()
+        for memory in self._recurring.values():
+            memory.clear()
+        self._recurring.clear()
         if change.relay is None:
             return
         if change.kind == "relay-removed":
-            self._histories.pop(change.relay.key, None)
+            entry = self._histories.pop(change.relay.key, None)
+            if entry is not None:
+                self._epochs.discard(entry[1].epoch)
             self._used_at.pop(change.relay, None)
         elif change.kind == "relay-changed" and change.relay.key in self._histories:
             limits = change.relay.history

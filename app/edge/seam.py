@@ -6,7 +6,7 @@ exchanges, the rest to FastAPI through uvicorn's request cycle. A WebSocket upgr
 head, the bytes after it and the transport go to a socket protocol of `app.edge.websocket`. Where a request may
 begin, bytes that are one remembered whole (`app.wire.recent`) are taken without the parser, which knows nothing of it.
 
-Everything of uvicorn that it relies on is here, in `hosted.py` and in `server.py`; uvicorn is pinned for it.
+uvicorn is pinned for what is relied on here, in `hosted.py`, `exchange.py`, `asgi.py` and `server.py`.
 """
 
 from __future__ import annotations
@@ -79,11 +79,12 @@ class Seam(Hosted):
         if starts_here and (head := self.heads.find(data)) is not None:
             self._take_again(head)
             return
+        if self.parser is None and not (self._queue or self.outflow.is_paused):
+            if (head := self.upgrades.find(data)) is not None:
+                self._hand_over(head, b"")
+                return
         try:
             if self.parser is None:
-                if not self._queue and (head := self.upgrades.find(data)) is not None:
-                    self._hand_over(head, b"")
-                    return
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # see `on_headers_complete`
             if not self._is_in_head:
@@ -95,7 +96,7 @@ class Seam(Hosted):
             if head is not None and starts_here and self._is_between:
                 self.heads.remember(data, head)
         except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(data, data[upgrade.args[0] :])
+            self._upgraded(data if starts_here else None, data[upgrade.args[0] :])
         except RelayError as error:
             self._refuse_head(error)
         except httptools.HttpParserInvalidMethodError:
@@ -121,6 +122,7 @@ class Seam(Hosted):
         self.connections.discard(self)
         self.context.connections -= 1
         self.context.owed.discard(self.outflow)
+        self.context.turns.leave(self)
         self._close_timers()
         queue, self._queue = self._queue, deque()
         for exchange in queue:
@@ -230,9 +232,9 @@ class Seam(Hosted):
         self._size.reset()
         try:
             self._take(head)
-        except RelayError as error:
+        except Exception as error:
             self.url = head.target.encode()
-            self._refuse_head(error)
+            self._refuse_head(self.context.shown(error))
         self._incoming = None
 
     # --- the exchanges' calls ---
@@ -343,14 +345,14 @@ class Seam(Hosted):
             if len(self._queue) == 1:
                 self._start(refused)
 
-    def _upgraded(self, data: bytes, rest: bytes) -> None:
-        """The parser has stopped in `data` behind the head of an upgrade, of whatever kind."""
+    def _upgraded(self, whole: bytes | None, rest: bytes) -> None:
+        """The parser has stopped behind an upgrade's head; `whole` is the read, if the head also began in it."""
         head, self._upgrade = self._upgrade, None
         if head is None:
             self._refuse_head(BadRequest("This upgrade is not offered."))
             return
-        if self._hand_over(head, rest) and head.memo is not None:
-            self.upgrades.remember(data, head)
+        if self._hand_over(head, rest) and head.memo is not None and whole is not None:
+            self.upgrades.remember(whole, head)
 
     def _hand_over(self, head: Head, rest: bytes) -> bool:
         """The connection becomes a WebSocket, or stays what it was (False) and closes with a refusal."""

@@ -31,10 +31,14 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 
+LARGE_READS_WHILE_STALLED = 64  # sides: all larger reads together stay below 32 MiB
+SMALL_READ_BYTES = 72 * 1024  # one whole frame of 64 KiB with its head
+
+
 class SplicedSocket(Socket):
     """One side of a splice; it lives on a grant and a relay."""
 
-    __slots__ = ("_half_close", "_has_closed", "_parser", "grant", "mate", "realm", "relay")
+    __slots__ = ("_half_close", "_has_closed", "_is_stalled", "_parser", "grant", "mate", "realm", "relay")
 
     is_patient = True  # a paused reader is no vanished peer
 
@@ -47,6 +51,14 @@ class SplicedSocket(Socket):
         self._parser: FrameParser | None = FrameParser()
         self._has_closed = False  # its Close came; it still receives
         self._half_close: Deadline | None = None
+        self._is_stalled = False
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Large reads as long as few peers stall: what one has read for a stalled mate stays in memory."""
+        context = self.context
+        if self._held is None and context.stalled <= LARGE_READS_WHILE_STALLED:
+            return context.read_buffer
+        return context.read_buffer[:SMALL_READ_BYTES] if self._held is None else super().get_buffer(sizehint)
 
     def receive(self, data: bytes | memoryview) -> None:
         parser, mate = self._parser, self.mate
@@ -81,6 +93,7 @@ class SplicedSocket(Socket):
             self._on_closed(mate)
 
     def on_writable(self, is_writable: bool) -> None:
+        self._note_stalled(not is_writable)
         mate = self.mate
         if mate is None or mate.is_lost:
             return
@@ -90,6 +103,7 @@ class SplicedSocket(Socket):
             mate.transport.pause_reading()
 
     def on_lost(self) -> None:
+        self._note_stalled(False)
         self.context.lives.discard(self)
         mate = self.mate
         if mate is not None:
@@ -106,6 +120,10 @@ class SplicedSocket(Socket):
             return
         mate.is_ending = True
         mate.finish()
+
+    def _note_stalled(self, is_stalled: bool) -> None:
+        self.context.stalled += is_stalled - self._is_stalled
+        self._is_stalled = is_stalled
 
     def review(self) -> None:
         """End if the relay or the key is gone. A token's expiry ends no established socket."""

@@ -24,7 +24,7 @@ class RecentUpgrades:
 
     def find(self, data: bytes) -> Head | None:
         """The head that `data` is, if it is exactly one, and one that was remembered, with a key of its own."""
-        start = data.find(_NAME) + len(_NAME)
+        start = data.find(_NAME) + len(_NAME) if len(data) <= MOST_BYTES else 0
         if start < len(_NAME):
             return None
         end = start + _KEY_BYTES

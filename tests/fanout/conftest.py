@@ -42,6 +42,9 @@ class RecordingOutlet:
         self.denied: set[str] = set()
         self.on_write: Callable[[], None] = lambda: None
 
+    def admit(self) -> Verdict:
+        return self.verdict
+
     def offer(self, data: bytes) -> Verdict:
         self.offers += 1
         if self.verdict is Verdict.QUEUED:

@@ -191,6 +191,40 @@ def test_outlet_that_raises_keeps_nothing_from_the_others(world: Any) -> None:
     assert world.tick.is_idle
 
 
+def test_what_cannot_be_encoded_reaches_nobody_and_harms_no_others(world: Any) -> None:
+    class Broken(type(world.encoding)):  # type: ignore[misc]
+        def encode(self, event: Any) -> bytes:
+            raise RuntimeError("broken encoding")
+
+    outlets = [world.subscribe("a/x").outlet for _ in range(2)]
+    encoding = Broken()
+    broken = [world.subscribe("a/y", world.outlet(encoding)).outlet for _ in range(3)]
+    last = [world.subscribe("a/z").outlet for _ in range(2)]
+    numbers = [world.publish(address) for address in ("a/x", "a/y", "a/z")]
+    with pytest.raises(RuntimeError, match="broken encoding"):
+        world.tick.flush()
+    while world.scheduled:
+        world.step()
+    assert [outlet.received for outlet in outlets + last] == [[("a/x", 1)]] * 2 + [[("a/z", 3)]] * 2
+    assert [outlet.writes for outlet in broken] == [[]] * 3
+    assert world.receipts[numbers[1]] == Receipt(3, 0, 0, 3)
+    assert world.receipts[numbers[0]] == world.receipts[numbers[2]] == Receipt(2, 2, 0, 0)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.BEHIND, Verdict.DROPPED])
+def test_nothing_is_encoded_for_those_who_take_nothing(world: Any, verdict: Verdict) -> None:
+    outlets = [world.subscribe("a/**").outlet for _ in range(3)]
+    for outlet in outlets:
+        outlet.verdict = verdict
+    world.publish("a/x")
+    world.tick.flush()
+    assert world.encoding.encoded == 0
+    outlets[2].verdict = Verdict.QUEUED
+    world.publish("a/x")
+    world.tick.flush()
+    assert (world.encoding.encoded, outlets[2].received) == (1, [("a/x", 2)])
+
+
 def test_removed_outlet_gets_nothing_more_in_the_middle_of_a_sweep(new_world: Any) -> None:
     """W11: what it lost counts as dropped, so the receipt still adds up."""
     world = new_world(slice_size=1)

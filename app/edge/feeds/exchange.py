@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
@@ -113,6 +114,7 @@ class Publish(EventsExchange):
             self.head.headers, body, limits.event_bytes, limits.batch_bytes, limits.batch_lines
         )
         self._awaited = len(events)
+        self.context.turns.note(self.seam, perf_counter())
         now = self.context.clock()
         self.context.counters["events"] += len(events)
         if not events:

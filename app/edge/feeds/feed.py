@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.access.grant import Grant
-from app.edge.outflow import HIGH_BYTES, Outflow
+from app.edge.outflow import Outflow
 from app.edge.realm import Realm
 from app.namespace import Relay, Right
 from app.wire.native.publication import Publication
@@ -78,7 +78,7 @@ class Gate:
 
     @classmethod
     def of(cls, grant: Grant, relay: Relay) -> Gate:
-        return cls(grant, relay, (grant.relay, grant.scope, grant.rights))
+        return cls(grant, relay, grant.reach)
 
     def __call__(self, address: str) -> bool:
         return self.grant.permits(Right.LISTEN, self.relay, address)
@@ -145,17 +145,21 @@ class Mouth:
     def limit(self, policy: Policy, budget: int) -> None:
         """From now a peer that is owed more than `budget` bytes is slow, and `policy` says what then."""
         self.policy, self.budget = policy, budget
-        if budget < HIGH_BYTES:  # so that the transport tells when it has drained so far, not only at its own mark
-            self.outflow.transport.set_write_buffer_limits(high=budget, low=budget // 4)
+        self.outflow.lower_mark(budget)  # so that the transport tells when it has drained so far
 
     # --- what the engine asks ---
 
-    def offer(self, data: bytes) -> Verdict:
+    def admit(self) -> Verdict:
         """By the bytes owed before this tick. A slow peer with the policy `close` is on its way out after this."""
-        outflow = self.outflow
-        if outflow.is_paused and outflow.backlog() > self.budget:  # unless paused it owes less than any budget
+        if self.outflow.is_paused and self.outflow.backlog() > self.budget:
             if self.policy == "close":
                 self._on_slow()
+            return Verdict.DROPPED
+        return Verdict.QUEUED
+
+    def offer(self, data: bytes) -> Verdict:
+        outflow = self.outflow
+        if outflow.is_paused and self.admit() is Verdict.DROPPED:  # unless paused it owes less than any budget
             return Verdict.DROPPED
         if self._missed is not None:
             self.tell_missed()
@@ -259,6 +263,9 @@ class Feed:
         """The past is told; what comes now comes as it happens."""
 
     # --- what the engine asks while it is behind ---
+
+    def admit(self) -> Verdict:
+        return Verdict.BEHIND
 
     def offer(self, data: bytes) -> Verdict:
         return Verdict.BEHIND

@@ -88,6 +88,9 @@ class _PollMouth(Mouth):
         super().__init__(realm, relay, poll.seam.outflow, encoding, lambda: None, "drop", HIGH_BYTES)
         self._poll = poll
 
+    def admit(self) -> Verdict:
+        return Verdict.QUEUED
+
     def offer(self, data: bytes) -> Verdict:
         last = orjson.loads(b"[" + data + b"]")[-1]
         epoch, _, offset = last["fanwaycursor"].partition(":")

@@ -10,7 +10,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from app.access.grant import Grant
 from app.edge.feeds.callers import may_publish, may_publish_everywhere, may_subscribe
@@ -25,7 +25,7 @@ from app.edge.feeds.feed import (
     publish_run,
 )
 from app.edge.feeds.socket import FeedSocket
-from app.edge.realm import Realm
+from app.edge.realm import Realm, Recurring
 from app.errors import BadRequest, ClaimMissing, Close, EndpointNotFound, QuotaExceeded, RelayError, as_relay_error
 from app.namespace import Relay, Right
 from app.telemetry import new_tracking_id
@@ -65,21 +65,13 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 MAX_SUBSCRIPTIONS = 1024
-REMEMBERED = 1024  # addresses whose permission to publish is remembered, and headers of publishes
-MOST_REMEMBERED_BYTES = 256  # of a header
+REMEMBERED = 128  # addresses whose permission to publish is remembered, where it is not the whole relay's
+MOST_HEADER_BYTES = 256  # of a header that is remembered
 
 _NOTHING_ELSE = Publication("")
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class _Recurring(NamedTuple):
-    """A `pub` header that was read, permitted and may come again: where its events go, and what they all share."""
-
-    relay: Relay
-    address: str
-    shared: Publication
 
 
 class SessionSocket(FeedSocket):
@@ -94,7 +86,7 @@ class SessionSocket(FeedSocket):
         self._mouths: dict[Relay, Mouth] = {}
         self._places: dict[str, tuple[Relay, str]] = {}
         self._whole: dict[Relay, Relay] = {}  # where every address may be published to
-        self._recurring: dict[bytes, _Recurring] = {}
+        self._recurring = realm.recurring_of(grant)
 
     def begin(self, rest: bytes) -> None:
         self.hold(rest)
@@ -133,6 +125,8 @@ class SessionSocket(FeedSocket):
                 continue
             if recurring.relay is not relay:
                 self._publish_run(relay, run, now)
+                if self.is_ending:
+                    return
                 relay, run = recurring.relay, []
                 offset = self.realm.history(relay).head
             offset += 1
@@ -149,6 +143,8 @@ class SessionSocket(FeedSocket):
         except SessionError as error:
             self._refuse(error.error, r=error.r)
             return
+        if not isinstance(message, Ping):
+            self.note_work()
         try:
             match message:
                 case Pub():
@@ -166,8 +162,8 @@ class SessionSocket(FeedSocket):
 
     def _publish(self, message: Pub, data: bytes) -> None:
         relay, address = self._place(message.address)
-        if message.may_recur and (header := data.partition(b"\n")[0]) and len(header) <= MOST_REMEMBERED_BYTES:
-            _remember(self._recurring, header, _Recurring(relay, address, message.publication._replace(payload=b"")))
+        if message.may_recur and (header := data.partition(b"\n")[0]) and len(header) <= MOST_HEADER_BYTES:
+            self.realm.recur(self._recurring, header, relay, address, message.publication._replace(payload=b""))
         r = message.r
 
         def answer(receipt: PublishReceipt) -> None:
@@ -178,7 +174,7 @@ class SessionSocket(FeedSocket):
         on_receipt = None if r is None else answer
         publish(self.realm, relay, address, message.publication, self.context.clock(), on_receipt)
 
-    def _recognise(self, header: bytes) -> _Recurring | None:
+    def _recognise(self, header: bytes) -> Recurring | None:
         """A header that need not be parsed, and names an address where this session may publish."""
         address = plain_address(header)
         if address is None:
@@ -187,10 +183,9 @@ class SessionSocket(FeedSocket):
             relay, address = self._place(address)
         except RelayError:
             return None  # said when it is read closely
-        recurring = _Recurring(relay, address, _NOTHING_ELSE)
-        if len(header) <= MOST_REMEMBERED_BYTES:
-            _remember(self._recurring, header, recurring)
-        return recurring
+        if len(header) > MOST_HEADER_BYTES:
+            return None
+        return self.realm.recur(self._recurring, header, relay, address, _NOTHING_ELSE)
 
     def _place(self, address: str) -> tuple[Relay, str]:
         """The relay of an address and its canonical form. Raises what `may_publish` does."""
@@ -208,6 +203,7 @@ class SessionSocket(FeedSocket):
 
     def _publish_run(self, relay: Relay | None, run: list[Event], now: float) -> None:
         if relay is not None and run:
+            self.note_work()
             self.context.counters["events"] += len(run)
             publish_run(self.realm, relay, run, now)
 
@@ -289,7 +285,7 @@ class SessionSocket(FeedSocket):
         """What may be published where is asked anew."""
         self._whole.clear()
         self._places.clear()
-        self._recurring.clear()
+        self._recurring = self.realm.recurring_of(self.lease.grant)
 
     def _gate(self, relay: Relay) -> Gate:
         return Gate.of(self.lease.grant, relay)

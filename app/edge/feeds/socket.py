@@ -10,7 +10,7 @@ from app.access.grant import Grant
 from app.edge.context import PUBLISH_READ_BYTES
 from app.edge.feeds.feed import HEARTBEAT_SECONDS
 from app.edge.feeds.lease import Lease
-from app.edge.feeds.turns import FIRST_STEP_BYTES, LONG_SECONDS, next_step
+from app.edge.feeds.turns import FIRST_STEP_BYTES, next_step
 from app.edge.realm import Realm
 from app.edge.refusal import Door
 from app.edge.websocket import MessageSocket
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 REPLY_BYTES = 256 * 1024  # what a client may be owed before it is read no further
-CONTROL_BYTES = 16  # a read of so few is a pong or a Close, and no work
 SILENT_BEATS = 3  # heartbeats without any sign of life after which a peer is gone
 
 
 class FeedSocket(MessageSocket):
     """What all sockets of this door share: a lease, heartbeats, back-pressure."""
 
-    __slots__ = ("_heartbeat", "_step", "_unread", "lease", "realm")
+    __slots__ = ("_heartbeat", "_step", "_turn_ends", "_unread", "lease", "realm")
 
     door = Door.OURS
 
@@ -49,6 +48,7 @@ class FeedSocket(MessageSocket):
         self.realm = realm
         self._heartbeat: Deadline | None = None
         self._step = FIRST_STEP_BYTES
+        self._turn_ends = 0.0  # when, if uvloop reads on in this turn
         self._unread: bytes | None = None  # what waits for the next turn, while reading is paused
         self.lease = Lease(context, realm, relay, grant, self.end, place)
 
@@ -78,8 +78,13 @@ class FeedSocket(MessageSocket):
         self.end(SLOW_CONSUMER)
 
     def end(self, close: Close) -> None:
+        self._finish_unread()
         self.release()
         super().end(close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._finish_unread()
+        super().connection_lost(exc)
 
     def on_close(self, code: int, reason: str) -> None:
         self.release()
@@ -98,21 +103,29 @@ class FeedSocket(MessageSocket):
 
     # --- the peer's pace ---
 
+    def note_work(self) -> None:
+        """The client published or subscribed: if others do so at the same time, all have short turns."""
+        self.context.turns.note(self, perf_counter())
+
     def get_buffer(self, sizehint: int) -> memoryview:
         return self.context.publish_buffer
 
     def receive(self, data: bytes | memoryview) -> None:
-        """Work on what came until this turn is over; a full read ends it, since uvloop would read on at once."""
+        """Work on what came until this turn is over. After a full read uvloop reads on at once, in the same turn."""
         size, at = len(data), 0
-        begun = now = perf_counter()
-        turn = self.context.turns.begin(self, now) if size > CONTROL_BYTES else LONG_SECONDS
-        while at < size and now - begun < turn:
+        now = perf_counter()
+        turn = self.context.turns.length(now)
+        end = self._turn_ends or now + turn
+        while at < size and (now < end or not at):
             super().receive(data[at : at + self._step])
             at += self._step
             earlier, now = now, perf_counter()
             if at <= size:
                 self._step = next_step(self._step, now - earlier, turn)
-        if (at < size or size >= PUBLISH_READ_BYTES) and not self.is_lost:
+        is_full = size >= PUBLISH_READ_BYTES
+        self._turn_ends = end if is_full and at >= size and now < end else 0.0
+        waits = at < size or (is_full and not (self._turn_ends or self.outflow.is_tls))  # TLS yields by itself
+        if waits and not self.is_lost:
             self._unread = bytes(data[at:])
             self.transport.pause_reading()
             self.context.loop.call_soon(self._go_on)
@@ -139,6 +152,12 @@ class FeedSocket(MessageSocket):
             self.receive(unread)
         if self._unread is None and not self._asks_too_much:
             self.transport.resume_reading()
+
+    def _finish_unread(self) -> None:
+        """What was read is not lost because its turn never came."""
+        unread, self._unread = self._unread, None
+        if unread and not self.is_ending:
+            super().receive(unread)
 
     @property
     def _asks_too_much(self) -> bool:

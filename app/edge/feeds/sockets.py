@@ -136,6 +136,7 @@ class EventSocket(FeedSocket):
             raise Unsupported("This socket only subscribes; open it with ?mode=publish or ?mode=both to publish.")
         if opcode != TEXT:
             raise PeerWireError("An envelope is a text message.", close=1003)
+        self.note_work()
         publication = parse_envelope(payload, self.context.settings.limits.event_bytes)
         self.context.counters["events"] += 1
         publish(self.realm, self._relay, self._address, publication, self.context.clock())
@@ -160,6 +161,7 @@ class EventSocket(FeedSocket):
             for place, (opcode, payload) in enumerate(messages[:sound], offset)
         ]
         if run:
+            self.note_work()
             self.context.counters["events"] += sound
             publish_run(self.realm, self._relay, run, now)
         if sound < len(messages):

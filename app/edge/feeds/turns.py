@@ -18,19 +18,22 @@ _STEPS = 8  # in a turn, about
 
 
 class Turns:
-    """Knows whether several clients are sending at the same time. Times are seconds of one monotonic clock."""
+    """Knows whether several clients are publishing at the same time. Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._last: object | None = None
         self._contended_until = 0.0
 
-    def begin(self, who: object, now: float) -> float:
-        """`who` sent something that is work: how long it may be worked on."""
+    def length(self, now: float) -> float:
+        """How long a client may be worked on that has its turn now."""
+        return SHORT_SECONDS if now < self._contended_until else LONG_SECONDS
+
+    def note(self, who: object, now: float) -> None:
+        """`who` published or subscribed: work that others may be waiting behind, or that waits behind theirs."""
         if who is not self._last:
             if self._last is not None:
                 self._contended_until = now + CONTENDED_SECONDS
             self._last = who
-        return SHORT_SECONDS if now < self._contended_until else LONG_SECONDS
 
     def leave(self, who: object) -> None:
         """`who` is gone."""

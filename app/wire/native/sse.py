@@ -41,7 +41,10 @@ class ServerSentEvents:
             return head + b"data: " + encode_envelope(event, self.epoch) + b"\n\n"
         if not event.is_text:
             return head + b"event: binary\ndata: " + base64.b64encode(event.payload) + b"\n\n"
-        return head + b"data: " + _LINE_END.sub(b"\ndata: ", event.payload) + b"\n\n"
+        payload = event.payload
+        if b"\n" in payload or b"\r" in payload:
+            payload = _LINE_END.sub(b"\ndata: ", payload)
+        return b"%bdata: %b\n\n" % (head, payload)
 
     def join(self, parts: list[bytes]) -> bytes:
         return chunk(b"".join(parts))

@@ -17,7 +17,7 @@ from wires import closed, frame, masked, small_window, until, upgraded
 from worlds import KEY, KEY_NAME, Listener, Request, World, running_gateway
 
 from app.config import Deadlines
-from app.edge.outflow import Outflow
+from app.edge.control import ControlChannel
 from app.namespace import Right
 from app.wire.frames import BINARY, PING, TEXT
 
@@ -275,12 +275,13 @@ async def test_requests_are_spread_over_listeners_and_prefer_the_nearest(world: 
     assert (len(shop.requests), len(desk.requests)) == (2, 2)
 
 
-async def test_what_becomes_due_in_one_turn_leaves_in_one_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_becomes_due_in_one_turn_leaves_in_one_write(world: World) -> None:
     """A command and its body stay adjacent, whatever else is due."""
     wire = await upgraded(world, LISTEN)
     written: list[bytes] = []
-    write = Outflow.write
-    monkeypatch.setattr(Outflow, "write", lambda self, data: (written.append(data), write(self, data)))
+    [channel] = [live for live in world.gateway.context.lives if isinstance(live, ControlChannel)]
+    write = channel.outflow.write
+    channel.outflow.write = lambda data: (written.append(data), write(data))  # type: ignore[func-returns-value]
     post = f"POST /hyco HTTP/1.1\r\nHost: {world.host}\r\nServiceBusAuthorization: {world.token()}\r\n"
     (await world.raw()).writer.write((post + "Content-Length: 4\r\n\r\nbody").encode())
     (await world.raw()).writer.write((post + "Content-Length: 4\r\n\r\nbody").encode())

@@ -114,3 +114,13 @@ def test_a_socket_that_is_none_of_tcp_is_left_alone() -> None:
     with one, other:
         be_patient(Transport(tls=False, sock=one))  # type: ignore[arg-type]
         tune_listening(one)
+
+
+def test_the_least_mark_that_anybody_asked_for_counts() -> None:
+    transport = Transport(tls=False)
+    outflow = outflow_of(transport)
+    marks = []
+    transport.set_write_buffer_limits = lambda **limits: marks.append(limits["high"])  # type: ignore[assignment]
+    for high in (1 << 20, 60_000, 1000, 40_000):
+        outflow.lower_mark(high)
+    assert marks == [60_000, 1000]

@@ -93,3 +93,35 @@ async def test_a_repeated_upgrade_behind_a_repeated_request_is_refused_in_its_tu
     assert (await wire.answer())[0] == 200
     assert (await wire.answer())[0] == 400
     assert await wire.rest() == b""
+
+
+async def test_the_end_of_a_head_that_came_in_two_reads_is_never_taken_for_a_head(world: World) -> None:
+    """Else a stranger who sends that end alone would be who sent its beginning: path, token and all."""
+    head = upgrade_head(world, "/-/events/news/a").encode()
+    seams = world.gateway.server.server_state.connections
+    lines = [place for place in range(len(head)) if head[place - 1 : place] == b"\n"]
+    for cut in sorted({*lines, *range(1, len(head) - 1, 11)}):
+        known = set(seams)
+        wire, stranger = await world.raw(), await world.raw()
+        wire.writer.write(head[:cut])
+        await until(lambda known=known, cut=cut: any(seam._size.count == cut for seam in set(seams) - known))  # type: ignore[misc]
+        await wire.send(head[cut:])
+        assert (await wire.head()).startswith("HTTP/1.1 101 ")
+        assert remembered(world.gateway.server) == 0
+        await stranger.send(head[cut:])
+        if not head[cut:].startswith(b"\r\n"):  # an empty line before a request is nothing
+            assert (await stranger.head()).startswith(("HTTP/1.1 400 ", "HTTP/1.1 501 "))
+        wire.writer.close()
+        stranger.writer.close()
+
+
+async def test_what_follows_a_cut_beginning_is_not_what_it_looks_like(world: World) -> None:
+    """A whole head as the value of a header of another: who sends it alone gets what it says."""
+    inner, evil = upgrade_head(world, "/-/events/news/a"), upgrade_head(world, "/-/events/evil/a")
+    wire = await world.raw()
+    seams = world.gateway.server.server_state.connections
+    wire.writer.write((evil.partition("\r\n")[0] + "\r\nX-A: ").encode())
+    await until(lambda: any(seam._size.count for seam in seams))  # type: ignore[union-attr]
+    await wire.send(inner)
+    assert (await wire.head()).startswith("HTTP/1.1 101 ")
+    assert remembered(world.gateway.server) == 0

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from subscribers import publish, session
 from websockets.asyncio.client import connect
+from wires import masked
 from worlds import World, running_gateway
+
+from app.edge.feeds.turns import Turns
+from app.wire.frames import TEXT
 
 
 @pytest.fixture
@@ -49,3 +53,25 @@ async def test_a_stalled_subscriber_under_tls_is_closed_too(world: World) -> Non
         assert published < 1000
     assert published >= 3
     writer.transport.abort()
+
+
+async def test_what_a_publisher_under_tls_sent_before_it_left_is_published(world: World) -> None:
+    """Its goodbye comes in the same breath as its last events, while they wait for their turn."""
+    world.gateway.context.turns = NoTime()
+    url = f"wss://localhost:{world.tls_port}/-/events/orders/a?mode=publish"
+    async with session(world) as watcher:
+        await watcher.subscribe(1, "orders/**")
+        publisher = await connect(
+            url, ssl=world.tls(), additional_headers={"ServiceBusAuthorization": world.token()}, close_timeout=0
+        )
+        publisher.transport.write(b"".join(masked(TEXT, b"%d" % number) for number in range(3000)))
+        publisher.transport.close()
+        for number in range(3000):
+            assert (await watcher.next())[1] == b"%d" % number
+
+
+class NoTime(Turns):
+    """Turns that are over at once."""
+
+    def length(self, now: float) -> float:
+        return 1e-9

@@ -18,19 +18,24 @@ from app.wire.frames import TEXT
 
 def test_a_turn_is_long_while_one_sends_and_short_while_two_do() -> None:
     kept, one, other = Turns(), object(), object()
-    assert [kept.begin(one, now) for now in (0.0, 0.1)] == [LONG_SECONDS] * 2
-    assert kept.begin(other, 0.2) == SHORT_SECONDS
-    assert kept.begin(one, 0.3) == SHORT_SECONDS
-    assert kept.begin(one, 0.3 + turns.CONTENDED_SECONDS / 2) == SHORT_SECONDS
-    assert kept.begin(one, 0.31 + turns.CONTENDED_SECONDS) == LONG_SECONDS
+    for now in (0.0, 0.1):
+        kept.note(one, now)
+        assert kept.length(now) == LONG_SECONDS
+    kept.note(other, 0.2)
+    assert kept.length(0.2) == SHORT_SECONDS
+    kept.note(one, 0.3)
+    assert kept.length(0.3 + turns.CONTENDED_SECONDS / 2) == SHORT_SECONDS
+    kept.note(one, 0.4)
+    assert kept.length(0.31 + turns.CONTENDED_SECONDS) == LONG_SECONDS
 
 
 def test_who_comes_after_one_that_left_is_alone() -> None:
     kept, one, other = Turns(), object(), object()
-    kept.begin(one, 0.0)
+    kept.note(one, 0.0)
     kept.leave(other)
     kept.leave(one)
-    assert kept.begin(other, 0.1) == LONG_SECONDS
+    kept.note(other, 0.1)
+    assert kept.length(0.1) == LONG_SECONDS
 
 
 @given(st.floats(1e-9, 1e-3), st.sampled_from([SHORT_SECONDS, LONG_SECONDS]), st.integers(0, 6))
@@ -90,6 +95,5 @@ async def test_others_are_served_between_the_turns_of_one(world: World) -> None:
 class NoTime(Turns):
     """Turns that are over at once."""
 
-    def begin(self, who: object, now: float) -> float:
-        super().begin(who, now)
+    def length(self, now: float) -> float:
         return 1e-9
