@@ -33,7 +33,7 @@ lint: $(VENV)/dev.stamp ## Check style and types
 peers: $(VENV)/runtime.stamp ## Install the other servers that `make bench` measures
 	@bash bench/peers.sh $(BIN)/python
 
-bench: $(VENV)/runtime.stamp ## Measure against other servers in the same run; ROW=fanout takes one row
+bench: $(VENV)/runtime.stamp ## Measure against other servers; ROW=fanout takes one row, ARGS=--write keeps it
 	@$(BIN)/python -m bench $(if $(ROW),--row $(ROW)) $(ARGS)
 
 lock: $(VENV)/dev.stamp ## Pin the dependencies anew; ARGS=--upgrade takes the newest

@@ -63,7 +63,7 @@ def measure_one(audience_of: Callable[[Sizes], int], is_large: bool, sizes: Size
     lines = {window: Line(f"{window} in flight") for window in windows}
     with side_by_side(PEERS, lines.values(), core) as servers:
         for server in servers:
-            _verify(server, audience, sizes)
+            verify(server, audience, sizes)
         for _ in range(sizes.rounds):
             for window, line in lines.items():
                 for server in servers:
@@ -78,7 +78,7 @@ def measure_many(audience_of: Callable[[Sizes], Audience], sizes: Sizes, core: i
     audience = audience_of(sizes)
     with side_by_side(PEERS, [line], core) as servers:
         for server in servers:
-            _verify(server, audience, sizes)
+            verify(server, audience, sizes)
         for _ in range(sizes.rounds):
             for server in servers:
                 line.add(server, _round(server, sizes, audience, MIXED_WINDOW))
@@ -90,7 +90,7 @@ def _drawn(audience: Audience, count: int) -> list[str]:
     return random.Random(7).choices(audience.names(), k=count)
 
 
-def _verify(server: Server, audience: Audience, sizes: Sizes) -> None:
+def verify(server: Server, audience: Audience, sizes: Sizes) -> None:
     """Numbered events, every byte of what comes compared."""
     addresses = _drawn(audience, max(1, sizes.checked_deliveries // audience.each))
     frames = audience.frames(server.peer, addresses, [numbered(number) for number in range(len(addresses))])
@@ -100,32 +100,43 @@ def _verify(server: Server, audience: Audience, sizes: Sizes) -> None:
 
 
 def _round(server: Server, sizes: Sizes, audience: Audience, window: int) -> Sample:
+    with contextlib.ExitStack() as stack:
+        publisher, subscribers = audience.connect(server, stack)
+        return under_load(server, sizes, audience, window, publisher, [sock for sock, _ in subscribers])
+
+
+def under_load(
+    server: Server,
+    sizes: Sizes,
+    audience: Audience,
+    window: int,
+    publisher: socket.socket,
+    subscribers: Sequence[socket.socket],
+) -> Sample:
+    """One round: deliveries a second to those who are connected. Raises LoadError."""
     peer = server.peer
     addresses = _drawn(audience, window if audience.addresses == 1 else MIXED_EVENTS)
     frames = audience.frames(peer, addresses, [PAYLOAD] * len(addresses))
     delivery = peer.delivery(addresses[0], PAYLOAD)
-    with contextlib.ExitStack() as stack:
-        publisher, subscribers = audience.connect(server, stack)
-        sockets = [sock for sock, _ in subscribers]
-        if audience.addresses == 1:
-            _read_in_strides(sockets, _stride(peer, window, len(sockets)) * len(delivery))
-        meter = Meter(server, sizes)
-        shape = Shape(len(delivery), peer.is_framed, delivery[0])
-        try:
-            count = fan_out(publisher, sockets, shape, frames, window, audience.each, sizes.times, meter)
-        except LoadError as error:
-            raise LoadError(f"{peer.name}, {window} in flight: {error}") from error
-        return meter.rate(count)
+    if audience.addresses == 1:
+        read_in_strides(subscribers, stride(peer, window, len(subscribers)) * len(delivery))
+    meter = Meter(server, sizes)
+    shape = Shape(len(delivery), peer.is_framed, delivery[0])
+    try:
+        count = fan_out(publisher, subscribers, shape, frames, window, audience.each, sizes.times, meter)
+    except LoadError as error:
+        raise LoadError(f"{peer.name}, {window} in flight: {error}") from error
+    return meter.rate(count)
 
 
-def _stride(peer: Peer, window: int, subscribers: int) -> int:
-    """Few enough that what a subscriber gets in one round is many strides, also from a slow server: what waits for
-    the end of a stride is not yet counted."""
-    stride = window * 100 // (8 * max(100, subscribers))
-    return max(1, stride if peer.joins_events else stride // 10)
+def stride(peer: Peer, window: int, subscribers: int) -> int:
+    """Deliveries that a subscriber is to wait for: few enough that what it gets in one round is many strides, also
+    from a slow server: what waits for the end of a stride is not yet counted."""
+    few = window * 100 // (8 * max(100, subscribers))
+    return max(1, few if peer.joins_events else few // 10)
 
 
-def _read_in_strides(sockets: Sequence[socket.socket], low_bytes: int) -> None:
+def read_in_strides(sockets: Sequence[socket.socket], low_bytes: int) -> None:
     """Waiting for a few deliveries at a time spares the server the wake-up that a send on loopback otherwise pays
     for, and the generator a call."""
     for sock in sockets:
@@ -146,6 +157,7 @@ ROW = Row(
     "subscriber; in a round of numbered events every subscriber got them in order.",
     leaves_out=f"Many addresses. {_LEAVES_OUT_OF_ALL} Servers that write each delivery singly are measured at two "
     "windows only.",
+    peers=PEERS,
     measure=partial(measure_one, lambda sizes: sizes.subscribers, False),
 )
 
@@ -156,6 +168,7 @@ LARGE = Row(
     proves="That the rate holds when the subscribers are many: a write to each is then most of the cost, for "
     "everybody. Every event reached every subscriber, numbered ones in order.",
     leaves_out=_LEAVES_OUT_OF_ALL,
+    peers=PEERS,
     measure=partial(measure_one, lambda sizes: sizes.scale, True),
 )
 
@@ -166,6 +179,7 @@ HUNDRED = Row(
     proves="What is left of the gain when an event has few subscribers and its neighbours go elsewhere. Fanway's "
     "publisher is a session, which names the address in each event. Numbered events came in order.",
     leaves_out=_LEAVES_OUT_OF_ALL,
+    peers=PEERS,
     measure=partial(measure_many, lambda sizes: Audience(max(2, sizes.scale // 10), min(10, sizes.scale // 2))),
 )
 
@@ -176,6 +190,7 @@ THOUSAND = Row(
     proves="The cost of an event where nothing can be shared: to read it, to find its one subscriber, to write to it. "
     "Numbered events came in order.",
     leaves_out=_LEAVES_OUT_OF_ALL,
+    peers=PEERS,
     measure=partial(measure_many, lambda sizes: Audience(sizes.scale, 1)),
 )
 

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.load import LoadError
@@ -22,11 +23,11 @@ PARALLEL = 64  # connections on their way at a time
 PATIENCE_SECONDS = 60.0
 
 
-def measure_memory(sizes: Sizes, core: int | None) -> list[Line]:
-    _raise_file_limit(sizes.idle_connections + SPARE_FILES)
+def measure_memory(sizes: Sizes, core: int | None, peers: Sequence[Peer] = PEERS) -> list[Line]:
+    raise_file_limit(sizes.idle_connections + SPARE_FILES)
     process, everything = Line("the process"), Line("with the kernel's share")
     for _ in range(sizes.rounds):
-        for peer in present(PEERS, (process, everything)):
+        for peer in present(peers, (process, everything)):
             with running(peer, core) as server:  # a fresh process each time: what was used once is not given back
                 own, kernel = _memory(server, sizes)
             process.add(server, own)
@@ -35,7 +36,7 @@ def measure_memory(sizes: Sizes, core: int | None) -> list[Line]:
 
 
 def measure_connects(sizes: Sizes, core: int | None) -> list[Line]:
-    _raise_file_limit(sizes.idle_connections + SPARE_FILES)
+    raise_file_limit(sizes.idle_connections + SPARE_FILES)
     line = Line(f"{sizes.idle_connections} connections, {PARALLEL} at a time")
     for _ in range(sizes.rounds):
         for peer in present(PEERS, [line]):
@@ -82,7 +83,7 @@ def _kernel_bytes() -> int:
     return kilobytes * 1024 + int(tcp.rpartition("mem ")[2]) * resource.getpagesize()
 
 
-def _raise_file_limit(wanted: int) -> None:
+def raise_file_limit(wanted: int) -> None:
     """For this process and the servers it starts. Raises LoadError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -100,6 +101,7 @@ MEMORY = Row(
     leaves_out="What a busy or slow subscriber holds, sessions with many subscriptions, TLS. The kernel's share is "
     "half of what the whole machine's kernel memory grew by (the other half is the generator's ends), so that other "
     "work on the machine shows in it. mosquitto and FastAPI, the slowest to connect, are not in it.",
+    peers=PEERS,
     measure=measure_memory,
     is_more_better=False,
     praise="small",
@@ -112,6 +114,7 @@ CONNECTS = Row(
     proves="What it costs to accept a subscriber: to read its head, to verify its token and permission, to answer.",
     leaves_out="TLS, disconnecting, a rush of more than 64 at a time. Fanway and `websockets` are done with one "
     "request; NATS takes a message more, redis has no handshake. mosquitto and FastAPI are not in it.",
+    peers=PEERS,
     measure=measure_connects,
 )
 

@@ -2,7 +2,7 @@
 
 There, what comes back is counted, not parsed: the measurement first checks one message byte by byte, then takes
 sizes on trust, and at the end all that was sent must have arrived. Counted bytes are dropped inside the kernel
-(MSG_TRUNC on TCP), never copied. All other loads are in load.c. Linux only.
+(MSG_TRUNC on TCP), never copied. All other loads are in generator/. Linux only.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle, islice
 
 TEXT, BINARY = 1, 2
-PATIENCE_SECONDS = 20.0  # for anything that must come; far more than any server here needs
+PATIENCE_SECONDS = 30.0  # for anything that must come; far more than any server here needs
 MASK = b"\x5a\xa5\x3c\xc3"
 NO_MASK = bytes(4)
 
 _scratch = bytearray(1 << 20)
+
+wraps: dict[int, Callable[[socket.socket], socket.socket]] = {}  # by port: how a connection there becomes one over TLS
 
 
 class LoadError(Exception):
@@ -79,7 +80,8 @@ def masked(payload: bytes, mask: bytes) -> bytes:
     """Masked, or unmasked, which is the same."""
     if mask == NO_MASK:
         return payload
-    return bytes(byte ^ key for byte, key in zip(payload, islice(cycle(mask), len(payload)), strict=True))
+    key = (mask * (len(payload) // 4 + 1))[: len(payload)]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
 
 
 def server_frame(opcode: int, payload: bytes) -> bytes:
@@ -89,10 +91,10 @@ def server_frame(opcode: int, payload: bytes) -> bytes:
 
 
 def open_tcp(port: int) -> socket.socket:
-    """A blocking connection to a server of this machine."""
+    """A blocking connection to a server of this machine, over TLS where that is spoken on the port."""
     sock = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    return wraps[port](sock) if port in wraps else sock
 
 
 def open_websocket(port: int, path: str, headers: Mapping[str, str] | None = None) -> socket.socket:
@@ -100,6 +102,19 @@ def open_websocket(port: int, path: str, headers: Mapping[str, str] | None = Non
     sock = open_tcp(port)
     sock.sendall(upgrade_request(port, path, headers))
     expect_upgrade(sock)
+    return sock
+
+
+def open_stream(port: int, path: str, headers: Mapping[str, str] | None = None) -> socket.socket:
+    """A blocking socket on which server-sent events flow. Raises LoadError unless the server answers 200."""
+    sock = open_tcp(port)
+    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Accept: text/event-stream"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    head = read_head(sock)
+    if not head.startswith(b"HTTP/1.1 200 "):
+        sock.close()
+        raise LoadError(f"a subscription was answered: {head.decode('latin-1').splitlines()[0]}")
     return sock
 
 

@@ -28,7 +28,8 @@ from bench.load import (
     server_frame,
     upgrade_request,
 )
-from bench.native import Answering, Dialogue
+from bench.native import Answering, Dialogue, Meeting
+from bench.secure import SecureSocket, spoken
 from fanway.token import make_token
 
 BODY = b"x" * 1024
@@ -59,6 +60,12 @@ class Server:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def accept(self) -> socket.socket:
+        """The connection that a proxy opens next to the server behind it."""
+        sock, _ = self.origin.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return SecureSocket.over(sock, is_server=True) if self.peer.is_secure else sock
+
     def resident_bytes(self) -> int:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -72,6 +79,7 @@ class Peer:
     joins_events: ClassVar[bool] = False  # in one write, so that its rate depends on how many are in flight
     is_framed: ClassVar[bool] = True  # deliveries come in WebSocket frames
     is_proxy: ClassVar[bool] = False  # what is sent through it comes out at `Server.origin`
+    is_secure: ClassVar[bool] = False  # it speaks TLS, and if it is a proxy also to the server behind it
     request_path: ClassVar[str] = "/relay/echo"
 
     def missing(self) -> str | None:
@@ -128,6 +136,12 @@ class Peer:
         time.sleep(0.02)  # the answer to an upgrade may leave before the server has noted the name
         return open_websocket(server.port, f"/connect/{name}", server.headers), receiver
 
+    def meeting(self, server: Server) -> Meeting:
+        """How the two ends of a joined socket meet, again and again."""
+        name = Meeting.NAME.decode()
+        sender = upgrade_request(server.port, f"/connect/{name}", server.headers)
+        return Meeting(sender, upgrade_request(server.port, f"/listen/{name}", server.headers))
+
     def received(self, opcode: int, payload: bytes) -> bytes:
         """The frame in which the receiver gets a message of the sender."""
         return server_frame(opcode, payload)
@@ -174,8 +188,11 @@ class Fanway(Peer):
         relays = place.folder / "relays.json"
         relays.write_text(json.dumps({"relays": [{"name": RELAY}]}))
         program = Path(sys.executable).with_name("fanway")
-        options = ["--listen", "127.0.0.1:0", "--no-tls", "--json", "--log-level", "warning"]
+        options = ["--listen", "127.0.0.1:0", *self.tls_options(), "--json", "--log-level", "warning"]
         return [str(program), "serve", *options, "--data", str(place.folder / "data"), "--relays", str(relays)]
+
+    def tls_options(self) -> list[str]:
+        return ["--no-tls"]
 
     def headers(self, folder: Path, port: int) -> dict[str, str]:
         stored = json.loads((folder / "data" / "connection.json").read_bytes())
@@ -214,6 +231,13 @@ class Fanway(Peer):
         control.close()
         return sender, receiver
 
+    def meeting(self, server: Server) -> Meeting:
+        path = f"/$hc/{RELAY}/meet"
+        sender = upgrade_request(server.port, f"{path}?sb-hc-action=connect", server.headers)
+        listener = upgrade_request(server.port, "", {}).partition(b"GET ")[2]
+        control = open_websocket(server.port, f"{path}?sb-hc-action=listen", server.headers)
+        return Meeting(sender, listener, control)
+
     def answering(self, server: Server, listener: socket.socket | None) -> Answering:
         before = b'{"response":{"requestId":"'
         after = b'","statusCode":200,"responseHeaders":{"Content-Type":"text/plain"},"body":true}}'
@@ -248,7 +272,8 @@ def running(peer: Peer, core: int | None = None) -> Iterator[Server]:
             if port is None:
                 log_text = (folder / "log").read_text().strip()
                 raise LoadError(f"{peer.name} did not start; {log_text or 'its errors are above'}")
-            yield Server(peer, port, process.pid, peer.headers(folder, port), origin)
+            with spoken(port, place.origin_port) if peer.is_secure else contextlib.nullcontext():
+                yield Server(peer, port, process.pid, peer.headers(folder, port), origin)
         finally:
             process.terminate()
             try:
@@ -266,7 +291,7 @@ def _announced_port(process: subprocess.Popen[str]) -> int | None:
     if not line:
         return None
     ready = json.loads(line)
-    port: int | None = ready["port"] if "port" in ready else urlsplit(ready["url"]).port
+    port: int | None = ready["port"] if "port" in ready else urlsplit(ready.get("tls_url") or ready["url"]).port
     return port
 
 

@@ -10,9 +10,12 @@ python=${1:-.venv/bin/python}
 
 PATH=$PATH:/usr/sbin
 missing=()
-for program in mosquitto:mosquitto redis-server:redis-server nginx:nginx cc:gcc; do
+for program in mosquitto:mosquitto redis-server:redis-server nginx:nginx haproxy:haproxy cc:gcc; do
   command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
 done
+
+[[ -e /usr/lib/nginx/modules/ngx_nchan_module.so ]] || missing+=(libnginx-mod-nchan)
+[[ -e /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev) # for the load generator
 
 if ((${#missing[@]})); then
   if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then

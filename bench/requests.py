@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+from collections.abc import Sequence
 
 from bench.load import NO_MASK, TEXT, LoadError, client_frame, open_tcp, read_exactly, read_head, read_message
 from bench.native import Answering, requests
 from bench.peers import BODY, FANWAY, FASTAPI, Peer, Server
-from bench.rivals import NGINX
+from bench.proxies import HAPROXY, NGINX
 from bench.row import Line, Meter, Row, Sample, Sizes, side_by_side
 
-PEERS: tuple[Peer, ...] = (FANWAY, NGINX, FASTAPI)
+PEERS: tuple[Peer, ...] = (FANWAY, NGINX, HAPROXY, FASTAPI)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
-def measure(sizes: Sizes, core: int | None) -> list[Line]:
+def measure(sizes: Sizes, core: int | None, peers: Sequence[Peer] = PEERS) -> list[Line]:
     line = Line(f"{sizes.clients} connections")
-    with side_by_side(PEERS, [line], core) as servers:
+    with side_by_side(peers, [line], core) as servers:
         for _ in range(sizes.rounds):
             for server in servers:
                 line.add(server, _round(server, sizes))
@@ -35,13 +36,13 @@ def _round(server: Server, sizes: Sizes) -> Sample:
         clients = [stack.enter_context(open_tcp(server.port)) for _ in range(sizes.clients)]
         answering = peer.answering(server, listener)
         clients[0].sendall(request)
-        _answer(answering)
+        _answer(server, answering)
         answer_bytes = _check_answer(clients[0])
         meter = Meter(server, sizes)
         return meter.rate(requests(clients, request, answer_bytes, answering, sizes.times, meter))
 
 
-def _answer(answering: Answering) -> None:
+def _answer(server: Server, answering: Answering) -> None:
     """The first request, answered here."""
     if answering.control is not None:
         _, command = read_message(answering.control)
@@ -49,8 +50,7 @@ def _answer(answering: Answering) -> None:
         head = client_frame(TEXT, answering.before + request_id + answering.after, NO_MASK)
         answering.control.sendall(head + answering.body)
     elif answering.origin is not None:
-        behind, _ = answering.origin.accept()
-        with behind:
+        with server.accept() as behind:
             read_head(behind)
             behind.sendall(answering.body)
 
@@ -73,7 +73,8 @@ ROW = Row(
     proves="That a request is relayed without a framework on its way, and that what falls due for a listener within "
     "one turn of the loop leaves in one write.",
     leaves_out="Request bodies, streamed and large answers, listeners that take time, new connections, TLS. The "
-    "generator is sender and listener at once. nginx is a reverse proxy to a server that it can reach: it finds no "
-    "listener, checks no token and cannot do the work of a relay; it is the limit.",
+    "generator is sender and listener at once. nginx and haproxy are reverse proxies to a server that they can reach: "
+    "they find no listener, check no token and cannot do the work of a relay; they are the limit.",
+    peers=PEERS,
     measure=measure,
 )

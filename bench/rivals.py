@@ -22,13 +22,12 @@ from bench.load import (
     open_tcp,
     open_websocket,
     read_exactly,
-    read_head,
     read_message,
-    server_frame,
     upgrade_request,
 )
-from bench.native import Answering, Dialogue
+from bench.native import Dialogue
 from bench.peers import BODY, Peer, Place, Server
+from bench.secure import certificate
 
 _UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(BODY)
@@ -67,9 +66,14 @@ class Nats(Rival):
         config = place.folder / "nats.conf"
         config.write_text(
             f'host: "127.0.0.1"\nport: -1\nping_interval: "10m"\nwrite_deadline: "60s"\nmax_pending: 512MB\n'
-            f'websocket {{ host: "127.0.0.1", port: {place.port}, no_tls: true }}\n'
+            f'websocket {{ host: "127.0.0.1", port: {place.port}, {self.tls()} }}\n'
         )
         return [self.path() or self.program, "-c", str(config)]
+
+    def tls(self) -> str:
+        if not self.is_secure:
+            return "no_tls: true"
+        return f'tls {{ cert_file: "{certificate().certificate}", key_file: "{certificate().key}" }}'
 
     def open_publisher(self, server: Server) -> socket.socket:
         return _say_to_nats(open_websocket(server.port, "/"), b"")
@@ -90,7 +94,7 @@ class Nats(Rival):
         return b"MSG %b 1 %d\r\n%b\r\n" % (address.encode(), len(payload), payload)
 
     def dialogue(self, server: Server) -> Dialogue:
-        frame = client_frame(BINARY, _NATS_HELLO + b"SUB fan 1\r\nPING\r\n")
+        frame = client_frame(BINARY, NATS_HELLO + b"SUB fan 1\r\nPING\r\n")
         return Dialogue(upgrade_request(server.port, "/"), second=frame, second_end=b"PONG\r\n")
 
 
@@ -150,8 +154,8 @@ class Mosquitto(Rival):
 
     def open_publisher(self, server: Server) -> socket.socket:
         sock = open_websocket(server.port, "/", _MQTT_PROTOCOL)
-        sock.sendall(client_frame(BINARY, _MQTT_CONNECT))
-        _expect_packet(sock, _MQTT_ACCEPTED)
+        sock.sendall(client_frame(BINARY, MQTT_CONNECT))
+        _expect_packet(sock, MQTT_ACCEPTED)
         return sock
 
     def open_wide_publisher(self, server: Server) -> socket.socket:
@@ -167,10 +171,10 @@ class Mosquitto(Rival):
             sock.sendall(upgrade_request(server.port, "/", _MQTT_PROTOCOL))
         for sock in sockets:
             expect_upgrade(sock)
-            sock.sendall(client_frame(BINARY, _MQTT_CONNECT))
+            sock.sendall(client_frame(BINARY, MQTT_CONNECT))
         for sock, address in zip(sockets, addresses, strict=True):
-            _expect_packet(sock, _MQTT_ACCEPTED)
-            sock.sendall(client_frame(BINARY, _mqtt(0x82, b"\x00\x01" + _mqtt_text(address) + b"\x00")))
+            _expect_packet(sock, MQTT_ACCEPTED)
+            sock.sendall(client_frame(BINARY, mqtt(0x82, b"\x00\x01" + mqtt_text(address) + b"\x00")))
         for sock in sockets:
             _expect_packet(sock, b"\x90\x03\x00\x01\x00")
         return sockets
@@ -182,91 +186,16 @@ class Mosquitto(Rival):
         return client_frame(BINARY, self.delivery(address, payload))
 
     def delivery(self, address: str, payload: bytes) -> bytes:
-        return _mqtt(0x30, _mqtt_text(address) + payload)
+        return mqtt(0x30, mqtt_text(address) + payload)
 
 
-class Nginx(Rival):
-    name = "nginx"
-    about = "nginx as a proxy, with buffers of 64 KiB, to a server in the generator: the limit, not a rendezvous"
-    program, package = "nginx", "nginx"
-    version_option = "-v"
-    is_proxy = True
-    buffers = "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;"
+NATS, REDIS, MOSQUITTO = Nats(), Redis(), Mosquitto()
 
-    def command(self, place: Place) -> list[str]:
-        places = "\n".join(
-            f"  {kind}_temp_path {place.folder}/{kind};"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        config = place.folder / "nginx.conf"
-        config.write_text(_NGINX % {"folder": place.folder, "places": places, "buffers": self.buffers, **_ports(place)})
-        return [self.path() or self.program, "-p", str(place.folder), "-c", str(config), "-e", "stderr"]
-
-    def open_pair(self, server: Server) -> tuple[socket.socket, socket.socket]:
-        sender = open_tcp(server.port)
-        sender.sendall(upgrade_request(server.port, "/socket"))
-        receiver, _ = server.origin.accept()
-        receiver.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        read_head(receiver)
-        receiver.sendall(_UPGRADED)
-        if not read_head(sender).startswith(b"HTTP/1.1 101 "):
-            raise LoadError("nginx refused an upgrade")
-        return sender, receiver
-
-    def received(self, opcode: int, payload: bytes) -> bytes:
-        return client_frame(opcode, payload)
-
-    def reply(self, opcode: int, payload: bytes) -> bytes:
-        return server_frame(opcode, payload)
-
-    def answering(self, server: Server, listener: socket.socket | None) -> Answering:
-        return Answering(_ANSWER + BODY, origin=server.origin)
-
-
-class PlainNginx(Nginx):
-    name = "nginx as it comes"
-    about = "the same with the buffers that it has by default"
-    buffers = ""
-
-    def version(self) -> str | None:
-        return None  # said already
-
-
-NATS, REDIS, MOSQUITTO, NGINX, PLAIN_NGINX = Nats(), Redis(), Mosquitto(), Nginx(), PlainNginx()
-
-_NATS_HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
-
-_NGINX = """\
-daemon off;
-master_process off;
-pid %(folder)s/nginx.pid;
-events { worker_connections 4096; }
-http {
-  access_log off;
-%(places)s
-  keepalive_requests 1000000000;
-  proxy_http_version 1.1;
-  %(buffers)s
-  upstream origin { server 127.0.0.1:%(origin_port)d; keepalive 128; keepalive_requests 1000000000; }
-  server {
-    listen 127.0.0.1:%(port)d backlog=4096;
-    location / { proxy_pass http://origin; proxy_set_header Connection ""; }
-    location /socket {
-      proxy_pass http://origin;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection upgrade;
-    }
-  }
-}
-"""
-
-
-def _ports(place: Place) -> dict[str, int]:
-    return {"port": place.port, "origin_port": place.origin_port}
+NATS_HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
 
 def _say_to_nats(sock: socket.socket, command: bytes) -> socket.socket:
-    sock.sendall(client_frame(BINARY, _NATS_HELLO + command + b"PING\r\n"))
+    sock.sendall(client_frame(BINARY, NATS_HELLO + command + b"PING\r\n"))
     said = b""
     while not said.endswith(b"PONG\r\n"):
         said += read_message(sock)[1]
@@ -278,12 +207,12 @@ def _resp(*parts: bytes) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-def _mqtt(first: int, body: bytes) -> bytes:
+def mqtt(first: int, body: bytes) -> bytes:
     """A control packet that is shorter than 128 bytes."""
     return bytes((first, len(body))) + body
 
 
-def _mqtt_text(text: str) -> bytes:
+def mqtt_text(text: str) -> bytes:
     return len(text).to_bytes(2, "big") + text.encode()
 
 
@@ -293,5 +222,5 @@ def _expect_packet(sock: socket.socket, expected: bytes) -> None:
 
 
 _MQTT_PROTOCOL = {"Sec-WebSocket-Protocol": "mqtt"}
-_MQTT_ACCEPTED = b"\x20\x02\x00\x00"
-_MQTT_CONNECT = _mqtt(0x10, _mqtt_text("MQTT") + b"\x04\x02\x00\x00" + _mqtt_text(""))
+MQTT_ACCEPTED = b"\x20\x02\x00\x00"
+MQTT_CONNECT = mqtt(0x10, mqtt_text("MQTT") + b"\x04\x02\x00\x00" + mqtt_text(""))

@@ -8,10 +8,10 @@ from statistics import median
 from bench.load import BINARY, LoadError, client_frame, read_message, server_frame, stream_load
 from bench.native import Shape, ping_pong, pump
 from bench.peers import FANWAY, FASTAPI, WEBSOCKETS, Peer, Server
-from bench.rivals import NGINX, PLAIN_NGINX
+from bench.proxies import HAPROXY, NGINX, PLAIN_NGINX
 from bench.row import Line, Meter, Row, Sample, Sizes, side_by_side
 
-PEERS: tuple[Peer, ...] = (FANWAY, NGINX, PLAIN_NGINX, WEBSOCKETS, FASTAPI)
+PEERS: tuple[Peer, ...] = (FANWAY, NGINX, PLAIN_NGINX, HAPROXY, WEBSOCKETS, FASTAPI)
 PAYLOAD = bytes(range(256)) * 256  # 64 KiB
 KIBIBYTE = PAYLOAD[:1024]
 SMALL = b"ping-pong " * 6 + b"...."  # 64 bytes
@@ -91,7 +91,7 @@ def _round_trips(server: Server, sizes: Sizes) -> Sample:
         return meter.sample(median(ping_pong(pair, (ping, comes[0]), (pong, comes[1]), sizes.times, meter)))
 
 
-_OF_NGINX = "nginx passes bytes on between connections that were given to it; it joins nobody and unmasks nothing."
+_OF_PROXIES = "nginx and haproxy pass bytes on to a server that was there already; they join nobody and unmask nothing."
 
 STREAM = Row(
     name="sockets",
@@ -99,7 +99,8 @@ STREAM = Row(
     unit="MB/s",
     proves="That frames pass from one side to the other at the pace of the receiver, for the cost of unmasking and "
     "one write per read.",
-    leaves_out=f"Small messages, many pairs, latency, the time to set a socket up, TLS. {_OF_NGINX}",
+    leaves_out=f"Small messages, many pairs, latency, the time to set a socket up, TLS. {_OF_PROXIES}",
+    peers=PEERS,
     measure=measure_stream,
 )
 
@@ -109,7 +110,8 @@ PAIRS = Row(
     unit="messages/s",
     proves="What a small message costs that is passed on when many sockets are busy, with up to 128 messages in "
     "flight in each. Every message arrived.",
-    leaves_out=f"Pairs of unequal pace, messages both ways, latency, TLS. {_OF_NGINX}",
+    leaves_out=f"Pairs of unequal pace, messages both ways, latency, TLS. {_OF_PROXIES}",
+    peers=PEERS,
     measure=measure_pairs,
 )
 
@@ -119,7 +121,8 @@ ROUND_TRIPS = Row(
     unit="microseconds (p50 of a round)",
     proves="The delay that passing on adds to a message at rest, twice: there and back.",
     leaves_out="Delay under load, the tail, TLS, a real network. Most of it is the machine's: two processes are "
-    f"woken on each way. {_OF_NGINX}",
+    f"woken on each way. {_OF_PROXIES}",
+    peers=PEERS,
     measure=measure_round_trips,
     is_more_better=False,
 )

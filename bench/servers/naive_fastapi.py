@@ -3,32 +3,76 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import socket
+from collections.abc import AsyncIterator
 
 import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.responses import StreamingResponse
 
 app = FastAPI()
 
-subscribers: dict[str, set[WebSocket]] = {}
+
+class Stream:
+    """A subscriber by server-sent events."""
+
+    def __init__(self) -> None:
+        self.texts: asyncio.Queue[str] = asyncio.Queue()
+
+    async def send_text(self, text: str) -> None:
+        await self.texts.put(text)
+
+
+Subscriber = WebSocket | Stream
+
+subscribers: dict[str, set[Subscriber]] = {}
 listeners: dict[str, tuple[WebSocket, asyncio.Future[WebSocket]]] = {}
 tunnels: list[WebSocket] = []
 answers: dict[str, asyncio.Future[Response]] = {}
 request_ids = itertools.count(1)
 
 
-@app.websocket("/subscribe/{address}")
-async def subscribe(ws: WebSocket, address: str) -> None:
-    """A subscriber: every text published to the address comes out here."""
+@app.websocket("/subscribe/{addresses}")
+async def subscribe(ws: WebSocket, addresses: str) -> None:
+    """A subscriber: every text published to the addresses, with commas between them, comes out here."""
     await ws.accept()
-    subscribers.setdefault(address, set()).add(ws)
+    join(ws, addresses)
     try:
         while True:
             await ws.receive_text()
     except WebSocketDisconnect:
-        subscribers[address].discard(ws)
+        leave(ws, addresses)
+
+
+@app.get("/events/{addresses}")
+async def events(addresses: str) -> StreamingResponse:
+    """The same as server-sent events."""
+    stream = Stream()
+    join(stream, addresses)
+
+    async def blocks() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield f"data: {await stream.texts.get()}\n\n"
+        finally:
+            leave(stream, addresses)
+
+    return StreamingResponse(blocks(), media_type="text/event-stream")
+
+
+def join(subscriber: Subscriber, addresses: str) -> None:
+    """Note it at each of the addresses."""
+    for address in addresses.split(","):
+        subscribers.setdefault(address, set()).add(subscriber)
+
+
+def leave(subscriber: Subscriber, addresses: str) -> None:
+    """Forget it."""
+    for address in addresses.split(","):
+        subscribers[address].discard(subscriber)
 
 
 @app.websocket("/publish/{address}")
@@ -66,9 +110,9 @@ async def broadcast(address: str, text: str) -> None:
 @app.websocket("/listen/{name}")
 async def listen(ws: WebSocket, name: str) -> None:
     """The listening half of a joined socket; the connecting half comes with the same name."""
-    await ws.accept()
     mate: asyncio.Future[WebSocket] = asyncio.get_running_loop().create_future()
     listeners[name] = (ws, mate)
+    await ws.accept()
     await copy(ws, await mate)
 
 
@@ -82,12 +126,13 @@ async def connect(ws: WebSocket, name: str) -> None:
 
 
 async def copy(source: WebSocket, target: WebSocket) -> None:
-    """One direction, message by message, until either is gone."""
+    """One direction, message by message, until either is gone, and with it the other."""
     try:
         while True:
             await target.send_bytes(await source.receive_bytes())
     except (RuntimeError, WebSocketDisconnect):
-        pass
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await target.close()
 
 
 @app.websocket("/tunnel")

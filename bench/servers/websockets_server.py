@@ -44,9 +44,10 @@ async def handle(ws: ServerConnection) -> None:
 
 
 async def copy(source: ServerConnection, target: ServerConnection) -> None:
-    """One direction, message by message, until either is gone."""
+    """One direction, message by message, until either is gone, and with it the other."""
     async for message in source:
         await target.send(message)
+    await target.close()
 
 
 async def main() -> None:

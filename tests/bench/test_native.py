@@ -13,13 +13,15 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("the load generator needs Linux", allow_module_level=True)
 
-from bench import native, order
+from bench import order
+from bench.generator import library
+from bench.generator.library import Times
 from bench.load import BINARY, TEXT, LoadError, client_frame, server_frame
-from bench.native import Shape, Times, fan_out, ping_pong, pump
+from bench.native import Shape, fan_out, ping_pong, pump
 from bench.order import check_order, numbered, unframed
 from bench.peers import WEBSOCKETS, Server
 
-pytestmark = pytest.mark.skipif(native.missing() is not None, reason=native.missing() or "")
+pytestmark = pytest.mark.skipif(library.missing() is not None, reason=library.missing() or "")
 
 TIMES = Times(0.0, 0.05)
 RECORD = b"f" * 64
@@ -102,7 +104,7 @@ def test_a_close_is_a_fault() -> None:
 
 
 def test_a_lost_delivery_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(library, "PATIENCE_SECONDS", 0.1)
     with pytest.raises(LoadError, match="in time"):
         fan(lambda number: b"" if number == 3 else server_frame(TEXT, RECORD), Shape(64))
 

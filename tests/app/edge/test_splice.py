@@ -15,6 +15,7 @@ from wires import close_frame, closed, frame, masked, small_window, until, upgra
 from worlds import Request, Wire, World, running_gateway
 
 from app.config import Deadlines
+from app.edge import splice
 from app.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 
@@ -184,6 +185,21 @@ async def test_a_reader_that_pauses_stops_its_sender_and_loses_nothing(world: Wo
         left -= len(payload)
     await sending
     assert received.digest() == hashlib.sha256(blob * 24).digest()
+
+
+async def test_while_many_stall_little_is_read_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read for a reader that pauses stays in memory; and nothing is kept of those that went."""
+    monkeypatch.setattr(splice, "LARGE_READS_WHILE_STALLED", 0)
+    sender, listener = await wired(world)
+    reading = next(side for side in world.gateway.context.lives if getattr(side, "mate", None))
+    assert len(reading.get_buffer(0)) > splice.SMALL_READ_BYTES  # type: ignore[attr-defined]
+    listener.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    sending = asyncio.create_task(send_many(sender, os.urandom(1 << 20), 24))
+    await until(lambda: world.gateway.context.stalled == 1)
+    assert len(reading.get_buffer(0)) == splice.SMALL_READ_BYTES  # type: ignore[attr-defined]
+    listener.writer.close()
+    await until(lambda: world.gateway.context.stalled == 0)
+    sending.cancel()
 
 
 async def send_many(wire: Wire, blob: bytes, count: int) -> None:

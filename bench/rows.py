@@ -1,0 +1,38 @@
+"""All rows, in the order of the page. A module of rows is added here and nowhere else."""
+
+from __future__ import annotations
+
+from bench import (
+    bodies,
+    fanout,
+    floods,
+    idle,
+    large,
+    latency,
+    match,
+    mix,
+    rendezvous,
+    requests,
+    sockets,
+    sse,
+    streams,
+    tls,
+)
+from bench.row import Row
+
+ROWS: tuple[Row, ...] = (
+    *fanout.ROWS,
+    match.ROW,
+    sse.ROW,
+    *latency.ROWS,
+    mix.ROW,
+    floods.ROW,
+    *sockets.ROWS,
+    rendezvous.ROW,
+    large.ROW,
+    requests.ROW,
+    bodies.ROW,
+    streams.ROW,
+    *idle.ROWS,
+    *tls.ROWS,
+)
