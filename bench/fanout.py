@@ -13,11 +13,12 @@ from functools import partial
 from bench.load import LoadError
 from bench.native import Shape, fan_out
 from bench.order import check_order, numbered
-from bench.peers import FANWAY, FASTAPI, WEBSOCKETS, Peer, Server
+from bench.peers import FANWAY, FASTAPI, SOCKETIO, WEBSOCKETS, Peer, Server
 from bench.rivals import MOSQUITTO, NATS, REDIS
 from bench.row import Line, Meter, Row, Sample, Sizes, side_by_side
 
 PEERS: tuple[Peer, ...] = (FANWAY, NATS, REDIS, MOSQUITTO, WEBSOCKETS, FASTAPI)
+OF_ONE: tuple[Peer, ...] = (*PEERS, SOCKETIO)  # in `fanout`
 PAYLOAD = b"fan-out " * 8  # 64 bytes
 MIXED_EVENTS = 8192  # published to addresses drawn at random, then again from the first
 MIXED_WINDOW = 1000  # events in flight, of all addresses
@@ -61,7 +62,7 @@ def measure_one(audience_of: Callable[[Sizes], int], is_large: bool, sizes: Size
     audience = Audience(1, audience_of(sizes))
     windows = sizes.single_windows[-1:] if is_large else sizes.windows
     lines = {window: Line(f"{window} in flight") for window in windows}
-    with side_by_side(PEERS, lines.values(), core) as servers:
+    with side_by_side(PEERS if is_large else OF_ONE, lines.values(), core) as servers:
         for server in servers:
             verify(server, audience, sizes)
         for _ in range(sizes.rounds):
@@ -157,7 +158,7 @@ ROW = Row(
     "subscriber; in a round of numbered events every subscriber got them in order.",
     leaves_out=f"Many addresses. {_LEAVES_OUT_OF_ALL} Servers that write each delivery singly are measured at two "
     "windows only.",
-    peers=PEERS,
+    peers=OF_ONE,
     measure=partial(measure_one, lambda sizes: sizes.subscribers, False),
 )
 

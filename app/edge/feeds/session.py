@@ -2,6 +2,9 @@
 
 All live subscriptions of a session to one relay share a mouth, so that overlapping ones bring one copy; a
 subscription that begins in the past is told its history apart, marked with its number.
+
+Most of what a busy session says is publishes under headers that it, or another like it, has used before. So a header
+that was read and permitted once is looked up by its bytes, and what one read brings becomes one run.
 """
 
 from __future__ import annotations
