@@ -235,11 +235,13 @@ async def delete_alias(host: str, caller: Calling) -> None:
 
 
 @health.get("/live", summary="The process runs")
+@health.head("/live", include_in_schema=False)
 async def live() -> dict[Literal["status"], str]:
     return {"status": "live"}
 
 
 @health.get("/ready", summary="The gateway serves", responses={503: {"description": "Starting or draining."}})
+@health.head("/ready", include_in_schema=False)
 async def ready(request: Request, response: Response) -> dict[Literal["status"], str]:
     context: Context = request.app.state.context
     if context.is_ready():

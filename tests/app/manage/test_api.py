@@ -255,8 +255,10 @@ async def test_health_needs_no_token_and_no_host(client: httpx.AsyncClient, worl
     anywhere = {"Host": "10.1.2.3:8480"}
     assert (await client.get("/-/health/live", headers=anywhere)).status_code == 200
     assert (await client.get("/-/health/ready", headers=anywhere)).status_code == 200
+    assert (await client.head("/-/health/live", headers=anywhere)).status_code == 200
     world.is_up = False
     assert (await client.get("/-/health/ready", headers=anywhere)).status_code == 503
+    assert (await client.head("/-/health/ready", headers=anywhere)).status_code == 503
 
 
 async def test_every_operation_is_described(client: httpx.AsyncClient) -> None:
