@@ -26,6 +26,7 @@ from app.errors import DRAINING
 
 BACKLOG = 4096
 DRAIN_POLL_SECONDS = 0.01
+DEADLINE_LATE_SECONDS = 0.5  # what the wheel may add to the deadline of a close that has begun
 TICK_SECONDS = 1.0
 
 
@@ -89,7 +90,8 @@ class EdgeServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, Seam):
                 connection.close()
-        await self._until(lambda: not (context.connections or self.server_state.tasks), deadlines.close_seconds)
+        patience = deadlines.close_seconds + DEADLINE_LATE_SECONDS
+        await self._until(lambda: not (context.connections or self.server_state.tasks), patience)
         for live in list(context.lives):
             live.abort()
         for task in list(self.server_state.tasks):

@@ -214,6 +214,7 @@ class WebSocket(Socket):
             return
         self.is_ending = True
         self.send_close(close.code, close.reason)
+        self.transport.resume_reading()  # whatever it waited for: now it is for the peer's Close
         self._start_deadline()
 
     def check_life(self, quiet_seconds: float, most_pings: int) -> None:

@@ -11,6 +11,8 @@ from wires import close_frame, closed, frame, masked, small_window, until, upgra
 from worlds import Request, World, running_gateway
 
 from app.config import Deadlines
+from app.edge.control import ControlChannel
+from app.errors import DRAINING
 from app.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, accept_key
 
 LISTEN = "/$hc/hyco?sb-hc-action=listen"
@@ -181,3 +183,15 @@ async def test_a_peer_that_does_not_read_gets_no_pile_of_pongs(world: World) -> 
     wire.writer.write(masked(PING, b"a" * 125) * 100_000)
     await until(lambda: wire.writer.transport.get_write_buffer_size() == 0)
     assert channel.outflow.backlog() < 1 << 20  # type: ignore[attr-defined]
+
+
+async def test_a_socket_that_ends_reads_on_for_the_peers_close(world: World) -> None:
+    """Also one that was paused because somebody else is slow: else it would stay until its deadline."""
+    wire = await upgraded(world, LISTEN)
+    [channel] = [live for live in world.gateway.context.lives if isinstance(live, ControlChannel)]
+    channel.transport.pause_reading()
+    channel.end(DRAINING)
+    assert channel.transport.is_reading()
+    assert (await closed(wire))[0] == DRAINING.code
+    await wire.send(close_frame(DRAINING.code))
+    await until(lambda: channel.is_lost)
