@@ -265,6 +265,8 @@ def parse_close(payload: bytes) -> tuple[int, str]:
 
 def is_utf8(payload: bytes) -> bool:
     """Whether a text message is what RFC 6455, 5.6 demands."""
+    if payload.isascii():
+        return True
     try:
         payload.decode()
     except UnicodeDecodeError:

@@ -32,9 +32,9 @@ from app.edge.realm import Realm, Recurring
 from app.errors import BadRequest, ClaimMissing, Close, EndpointNotFound, QuotaExceeded, RelayError, as_relay_error
 from app.namespace import Relay, Right
 from app.telemetry import new_tracking_id
-from app.wire.frames import TEXT
+from app.wire.frames import TEXT, is_utf8
 from app.wire.http import Head
-from app.wire.native.publication import Publication, is_utf8
+from app.wire.native.publication import Publication
 from app.wire.native.query import SESSION_PROTOCOL, Policy
 from app.wire.native.receipt import PublishReceipt
 from app.wire.native.session import (
@@ -263,6 +263,7 @@ class SessionSocket(FeedSocket):
                 self._refuse(EndpointNotFound(f"{close.reason} Subscribe again."), sub=sub)
 
     def end(self, close: Close) -> None:
+        self.finish_unread()  # nothing is answered behind the goodbye
         if self.is_open and not self.is_ending and not self.is_lost:
             self.outflow.write(encode_session_bye(close))
         super().end(close)

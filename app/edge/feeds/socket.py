@@ -78,12 +78,12 @@ class FeedSocket(MessageSocket):
         self.end(SLOW_CONSUMER)
 
     def end(self, close: Close) -> None:
-        self._finish_unread()
+        self.finish_unread()
         self.release()
         super().end(close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._finish_unread()
+        self.finish_unread()
         super().connection_lost(exc)
 
     def on_close(self, code: int, reason: str) -> None:
@@ -153,7 +153,7 @@ class FeedSocket(MessageSocket):
         if self._unread is None and not self._asks_too_much:
             self.transport.resume_reading()
 
-    def _finish_unread(self) -> None:
+    def finish_unread(self) -> None:
         """What was read is not lost because its turn never came."""
         unread, self._unread = self._unread, None
         if unread and not self.is_ending:

@@ -28,11 +28,11 @@ from app.edge.realm import Realm
 from app.edge.websocket import Socket
 from app.errors import PeerWireError, Unsupported
 from app.namespace import Relay
-from app.wire.frames import TEXT
+from app.wire.frames import TEXT, is_utf8
 from app.wire.http import Head, sub_protocols
 from app.wire.native.bare import BARE
 from app.wire.native.cloudevents import CloudEventFrames
-from app.wire.native.publication import is_utf8, parse_envelope
+from app.wire.native.publication import parse_envelope
 from app.wire.native.query import CLOUDEVENTS_PROTOCOL, Query, Transport, choose_socket, parse_query
 from fanout.address import Pattern, parse_address, parse_pattern
 from fanout.event import NO_ATTRIBUTES, Event, new_event

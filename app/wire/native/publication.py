@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from app.errors import BadRequest, PayloadTooLarge, RelayError, Unsupported
+from app.wire.frames import is_utf8
 from fanout.event import NO_ATTRIBUTES, Event
 
 MAX_LINES = 10_000
@@ -150,16 +151,6 @@ def media_type(content_type: str | None) -> str:
 def is_json_type(media: str) -> bool:
     """Whether a media type declares JSON (CloudEvents JSON format, 3.1)."""
     return _JSON_TYPE.fullmatch(media) is not None
-
-
-def is_utf8(payload: bytes) -> bool:
-    if payload.isascii():
-        return True
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _sort_headers(headers: Iterable[tuple[str, str]]) -> tuple[str | None, dict[str, str]]:

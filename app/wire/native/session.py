@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from app.errors import BadRequest, Close, PeerWireError, RelayError, Unsupported, as_relay_error
-from app.wire.frames import BINARY, TEXT, encode_frame
+from app.wire.frames import BINARY, TEXT, encode_frame, is_utf8
 from app.wire.native.cloudevents import bye_members
-from app.wire.native.publication import Publication, is_utf8, make_publication
+from app.wire.native.publication import Publication, make_publication
 from app.wire.native.query import MAX_BUDGET_BYTES, Policy, Start, parse_policy, parse_start, refuse_later
 from app.wire.native.receipt import PublishReceipt
 from fanout.address import MAX_ADDRESS_BYTES, PLAIN_ADDRESS, Pattern, check_address, check_pattern

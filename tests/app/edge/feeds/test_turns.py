@@ -13,6 +13,7 @@ from worlds import World
 from app.edge.feeds import turns
 from app.edge.feeds.socket import FeedSocket
 from app.edge.feeds.turns import LEAST_STEP_BYTES, LONG_SECONDS, MOST_STEP_BYTES, SHORT_SECONDS, Turns, next_step
+from app.errors import DRAINING
 from app.wire.frames import TEXT
 
 
@@ -72,6 +73,18 @@ async def test_a_close_waits_for_what_was_sent_before_it(world: World) -> None:
         peer.websocket.transport.write(frames + masked(8, b"\x03\xe8"))
         for number in range(500):
             assert (await watcher.next())[1] == b"%d" % number
+
+
+async def test_nothing_is_answered_behind_the_goodbye(world: World) -> None:
+    """What waits for its turn as the session ends is worked on first."""
+    world.gateway.context.turns = NoTime()
+    async with session(world) as peer:
+        [live] = [live for live in world.gateway.context.lives if isinstance(live, FeedSocket)]
+        live.receive(b"".join(masked(TEXT, b'{"t":"ping","r":%d}' % number) for number in range(300)))
+        live.end(DRAINING)
+        told = [await peer.header() for _ in range(301)]
+        assert [header["r"] for header in told[:-1]] == list(range(300))
+        assert told[-1]["t"] == "bye"
 
 
 async def test_others_are_served_between_the_turns_of_one(world: World) -> None:
