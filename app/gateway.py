@@ -144,6 +144,7 @@ class Gateway:
             registry.namespaces,
             is_loopback=settings.is_loopback,
             advertised=host_name(advertised) if advertised else _reachable(settings.plain_bind.host),
+            primary=self.namespace.name,
         )
 
         def soon(callback: Callable[[], None]) -> None:
@@ -157,7 +158,7 @@ class Gateway:
             loop=loop,
             wheel=Wheel(loop),
             clock=self._clock,
-            realms={n: Realm(n, Tick(soon), self._clock, dynamic) for n in registry.namespaces},
+            realms={},
             max_connections=_raise_file_limit() - RESERVED_FILES,
         )
 
@@ -165,8 +166,16 @@ class Gateway:
             for live in list(context.lives):
                 live.review()
 
-        for namespace in registry.namespaces:
+        def serve(namespace: Namespace) -> None:
+            context.realms[namespace] = Realm(namespace, Tick(soon), self._clock, dynamic)
             namespace.on_change.append(review)
+
+        def leave(namespace: Namespace) -> None:
+            del context.realms[namespace]
+
+        for namespace in registry.namespaces:
+            serve(namespace)
+        registry.follow(serve, leave)
         return context
 
     def _build_server(self, listens: list[Listen]) -> EdgeServer:

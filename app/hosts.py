@@ -1,7 +1,8 @@
 """Which namespace a host name belongs to. Never a fallback: a name that is nobody's gets 404.
 
-The one exception is a gateway with a single namespace that listens on loopback only: there every name has
-come from this machine and means that namespace.
+The names of this machine, and that of the advertised URL, are the primary namespace's own. The one exception is
+a gateway with a single namespace that listens on loopback only: there every name has come from this machine and
+means that namespace.
 """
 
 from __future__ import annotations
@@ -19,13 +20,22 @@ class Hosts:
     """Host names to namespaces.
 
     `namespaces` is read at every call, so aliases and namespaces may come and go. `is_loopback` says that all
-    listeners are bound to loopback; `advertised` is the host name of the URL the gateway is known by, if any.
+    listeners are bound to loopback; `advertised` is the host name of the URL the gateway is known by, if any;
+    `primary` names the namespace that the gateway was started for.
     """
 
-    def __init__(self, namespaces: Sequence[Namespace], *, is_loopback: bool, advertised: str | None = None) -> None:
+    def __init__(
+        self,
+        namespaces: Sequence[Namespace],
+        *,
+        is_loopback: bool,
+        advertised: str | None = None,
+        primary: str | None = None,
+    ) -> None:
         self._namespaces = namespaces
         self._is_loopback = is_loopback
         self._advertised = advertised.lower() if advertised else None
+        self._primary = primary
 
     def find(self, host: str | None) -> Namespace:
         """The namespace for a `Host` header (port ignored); raises `UnknownHost`."""
@@ -39,9 +49,13 @@ class Hosts:
         """Whether `name` (lower case, no port) is one of the namespace's. It judges a token's audience too."""
         if name in namespace.aliases or name in (namespace.name.lower(), f"{namespace.name.lower()}.localhost"):
             return True
-        if len(self._namespaces) != 1:
+        is_alone = len(self._namespaces) == 1
+        if is_alone and self._is_loopback:
+            return True
+        if not is_alone and namespace.name != self._primary:
             return False
-        return self._is_loopback or name == self._advertised or name in _THIS_MACHINE
+        is_ours = name == self._advertised or name in _THIS_MACHINE
+        return is_ours and (is_alone or not any(name in other.aliases for other in self._namespaces))
 
 
 def host_name(host: str) -> str:

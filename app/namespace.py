@@ -26,10 +26,23 @@ class Right(Flag):
 
 
 class Profile(StrEnum):
-    """Whom a relay imitates: our own semantics, or Azure's Hybrid Connection to the letter."""
+    """Whom a relay imitates: our own semantics, Azure's Hybrid Connection, or one of WCF Relay's four kinds."""
 
     NATIVE = "native"
     HYBRID_CONNECTION = "hybridConnection"
+    HTTP = "http"
+    NET_TCP = "netTcp"
+    NET_ONEWAY = "netOneway"
+    NET_EVENT = "netEvent"
+
+    @property
+    def is_wcf(self) -> bool:
+        return self not in (Profile.NATIVE, Profile.HYBRID_CONNECTION)
+
+    @property
+    def is_dynamic_only(self) -> bool:
+        """Whether such relays come into being by use only, as WCF Relay's one-way kinds do."""
+        return self in (Profile.NET_ONEWAY, Profile.NET_EVENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,33 @@ class HistoryLimits:
     events: int = 1000
     seconds: float = 300.0
     bytes: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RelayDeadlines:
+    """How long the gateway waits for this relay's listeners, in seconds; None: as the settings say."""
+
+    accept_seconds: float | None = None
+    response_seconds: float | None = None
+    idle_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IpRule:
+    """A network (`10.0.0.0/24`, or a single address) and what becomes of callers from there."""
+
+    mask: str
+    action: Literal["Allow", "Deny"] = "Allow"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRules:
+    """Who may reach a namespace at all: rules in their order, the first that matches counts, else the default."""
+
+    default_action: Literal["Allow", "Deny"] = "Allow"
+    public_network_access: Literal["Enabled", "Disabled", "SecuredByPerimeter"] = "Enabled"
+    trusted_service_access: bool = False
+    ip_rules: tuple[IpRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +102,12 @@ class Relay:
     history: HistoryLimits = HistoryLimits()
     slow: Literal["close", "drop"] = "close"
     budget: int = 1 << 20
+    requires_transport_security: bool = False
+    deadlines: RelayDeadlines = RelayDeadlines()
+    max_listeners: int | None = None  # None: as the settings say for its profile
+    keeps_path: bool = False  # requests reach listeners with the path's escapes untouched
+    is_public: bool = False  # listed in the discovery feed while somebody listens
+    display_name: str = ""  # there; '' is the last segment of its name
     is_dynamic: bool = False
     user_metadata: str = ""
     created_at: float = 0.0
@@ -73,27 +119,38 @@ class Relay:
         self.key = fold(self.name)
 
     def listen_address(self, address: str) -> str:
-        """Where listeners register: at their own address on `native`, at the relay on Azure's profile."""
+        """Where listeners register: at their own address on `native`, at the relay on Azure's profiles."""
         return address if self.profile is Profile.NATIVE else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What moved: a relay (added, changed, removed) or a rule (`relay` None: the namespace's)."""
+    """What moved: a relay, a rule (`relay` None: the namespace's), or the namespace's own settings."""
 
-    kind: Literal["relay-added", "relay-changed", "relay-removed", "rule-changed", "rule-removed"]
+    kind: Literal["relay-added", "relay-changed", "relay-removed", "rule-changed", "rule-removed", "namespace-changed"]
     relay: Relay | None = None
     rule: str | None = None  # ASCII-folded name
 
 
 @dataclass(slots=True, eq=False)
 class Namespace:
-    """A tenant's root: the names it answers to, its rules, its relays by ASCII-folded path."""
+    """A tenant's root: the names it answers to, its rules, its relays by ASCII-folded path.
+
+    `subscription`, `resource_group`, `location` and `tags` are what Azure's management knows it by; times are
+    unix seconds.
+    """
 
     name: str
-    aliases: set[str] = field(default_factory=set)  # lower-case host names, without port
+    aliases: dict[str, str] = field(default_factory=dict)  # host names (lower case, no port) to an address, or ''
     rules: dict[str, Rule] = field(default_factory=dict)
     relays: dict[str, Relay] = field(default_factory=dict)
+    network: NetworkRules = NetworkRules()
+    subscription: str = ""
+    resource_group: str = ""
+    location: str = "local"
+    tags: dict[str, str] = field(default_factory=dict)
+    created_at: float = 0.0
+    updated_at: float = 0.0
     on_change: list[Callable[[Change], None]] = field(default_factory=list)
 
     def find(self, path: str) -> Relay | None:

@@ -14,7 +14,8 @@ from app.provision import apply_provision, read_provision
 from app.store.database import open_database
 from app.store.folder import DataFolder
 from app.store.migrator import Migration, find_migrations, migrate, pending
-from app.store.registry import Registry, RelaySettings
+from app.store.registry import Registry
+from app.store.settings import RelaySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class Opened:
 async def open_registry(settings: Settings, clock: Callable[[], float] = time.time) -> Opened:
     """Folder and database made where missing, schema brought up to date, provisioning file applied.
 
-    On the first start the root rule is made with a fresh key. One namespace is served, the settings' own; others
-    in the file rest until they are named again. Raises `ConfigurationError` before anything is changed,
+    On the first start the root rule is made with a fresh key. Every namespace in the file is served; that of the
+    settings is made when it is missing. Raises `ConfigurationError` before anything is changed,
     `StoreError` or OSError when the folder is unusable.
     """
     provision = read_provision(settings.relays) if settings.relays else None
@@ -67,7 +68,6 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
         is_first_start = not registry.namespaces
         root = new_rule(ROOT_RULE, Right.MANAGE, folder.root_key())
         namespace = await registry.ensure_namespace(settings.namespace, root)
-        registry.namespaces[:] = [namespace]
         if provision is not None:
             await apply_provision(provision, registry, namespace)
     except BaseException:

@@ -115,8 +115,8 @@ def opaque_address(relay: Relay, suffix: str) -> str:
 
 
 def _comparable(relay: Relay, path: str) -> str:
-    """Relay paths compare without case; what follows compares exactly, except on Azure's profile."""
-    if relay.profile is Profile.HYBRID_CONNECTION:
+    """Relay paths compare without case; what follows compares exactly, except on Azure's profiles."""
+    if relay.profile is not Profile.NATIVE:
         return fold(path)
     length = len(relay.name)
     return fold(path[:length]) + path[length:]

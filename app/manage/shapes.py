@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
-from app.namespace import HistoryLimits, Namespace, Profile, Relay, Right, Rule
-from app.store.registry import RelaySettings
+from app.namespace import HistoryLimits, Namespace, Profile, Relay, RelayDeadlines, Right, Rule
+from app.store.settings import RelaySettings
 
 RightName = Literal["Listen", "Send", "Manage"]
 _SETTINGS = RelaySettings.__dataclass_fields__
@@ -36,14 +36,30 @@ class HistoryShape(Shape):
         return replace(defaults, **self.model_dump(exclude_unset=True))
 
 
+class DeadlinesShape(Shape):
+    """How long the gateway waits for a relay's listeners, in seconds; what is left out is as the settings say."""
+
+    accept_seconds: float | None = Field(default=None, gt=0, le=3600, description="To come to a rendezvous.")
+    response_seconds: float | None = Field(default=None, gt=0, le=86_400, description="To begin an answer.")
+    idle_seconds: float | None = Field(default=None, gt=0, le=86_400, description="For the next bytes of one.")
+
+
 class RelayShape(Shape):
     """The settings of a relay; what is left out has its default. Those of `history` and `budget` are settings."""
 
-    profile: Profile = Field(default=Profile.NATIVE, description="Our own semantics, or Azure's Hybrid Connection.")
+    profile: Profile = Field(
+        default=Profile.NATIVE, description="Our own semantics, or those of a kind of relay in Azure."
+    )
     requires_client_authorization: bool = Field(default=True, description="False: senders need no token.")
     history: HistoryShape = Field(default_factory=HistoryShape, description="What the relay remembers.")
     slow: Literal["close", "drop"] = Field(default="close", description="What happens to a subscriber over its budget.")
     budget: int = Field(default=1 << 20, ge=1024, le=1 << 30, description="Bytes that may be owed to one subscriber.")
+    requires_transport_security: bool = Field(default=False, description="Senders must come by TLS.")
+    deadlines: DeadlinesShape = Field(default_factory=DeadlinesShape, description="Its own, over the settings'.")
+    max_listeners: int | None = Field(default=None, ge=1, description="Over the settings' limit for its profile.")
+    keeps_path: bool = Field(default=False, description="Requests keep every escape of their path.")
+    is_public: bool = Field(default=False, description="Listed in the discovery feed while somebody listens.")
+    display_name: str = Field(default="", max_length=256, description="There; else its name's last segment.")
     user_metadata: str = Field(default="", max_length=1024, description="Free text of the operator.")
 
     def over(self, defaults: RelaySettings) -> RelaySettings:
@@ -51,6 +67,8 @@ class RelayShape(Shape):
         said = {name: getattr(self, name) for name in self.model_fields_set & set(_SETTINGS)}
         if "history" in said:
             said["history"] = self.history.over(defaults.history)
+        if "deadlines" in said:
+            said["deadlines"] = RelayDeadlines(**self.deadlines.model_dump())
         return replace(defaults, **said)
 
 
@@ -62,18 +80,22 @@ class RelayPatch(Shape):
     history: HistoryShape | None = None
     slow: Literal["close", "drop"] | None = None
     budget: int | None = Field(default=None, ge=1024, le=1 << 30)
+    requires_transport_security: bool | None = None
+    deadlines: DeadlinesShape | None = None
+    max_listeners: int | None = Field(default=None, ge=1)
+    keeps_path: bool | None = None
+    is_public: bool | None = None
+    display_name: str | None = Field(default=None, max_length=256)
     user_metadata: str | None = Field(default=None, max_length=1024)
 
     def applied_to(self, relay: Relay) -> RelayShape:
-        now = {name: getattr(relay, name) for name in RelayShape.model_fields if name != "history"}
-        limits = relay.history
-        now["history"] = HistoryShape(
-            keep=limits.keep, events=limits.events, seconds=limits.seconds, bytes=limits.bytes
-        ).model_dump()
+        now = {name: getattr(relay, name) for name in RelayShape.model_fields}
+        for name in ("history", "deadlines"):
+            now[name] = asdict(now[name])
         for name in self.model_fields_set:
             value = getattr(self, name)
-            if name == "history" and value is not None:
-                now["history"] |= value.model_dump(exclude_unset=True)
+            if isinstance(value, Shape):
+                now[name] |= value.model_dump(exclude_unset=True)
             elif value is not None:
                 now[name] = value
         return RelayShape(**now)

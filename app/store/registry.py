@@ -7,35 +7,26 @@ gateway having shown something that it does not remember.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from sqlite3 import Row
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Literal
 
 from app.access.keyring import MAX_RULES, new_rule, rotated
 from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded
-from app.namespace import Change, HistoryLimits, Namespace, Profile, Relay, Right, Rule, fold
+from app.namespace import Change, Namespace, Profile, Relay, Right, Rule, fold
 from app.store.database import Database
+from app.store.rows import namespace_of, relay_of, row_of_namespace, row_of_relay, row_of_rule, rule_of
+from app.store.settings import NamespaceSettings, RelaySettings
 from fanout.address import check_address
 
 MAX_RELAYS = 10_000  # in one namespace, as Azure Relay has it
 MAX_METADATA = 1024
+MAX_IP_RULES = 128  # of one namespace, as Azure Relay has it
 
 _RELAY_NAME = re.compile(r"[A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*")
 _RULE_NAME = re.compile(r"[A-Za-z0-9._~\-]{1,256}")
+_NAMESPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
-
-
-@dataclass(frozen=True, slots=True)
-class RelaySettings:
-    """What can be chosen for a relay; see `app.namespace.Relay`."""
-
-    profile: Profile = Profile.NATIVE
-    requires_client_authorization: bool = True
-    history: HistoryLimits = field(default_factory=HistoryLimits)
-    slow: Literal["close", "drop"] = "close"
-    budget: int = 1 << 20
-    user_metadata: str = ""
 
 
 class Registry:
@@ -49,35 +40,84 @@ class Registry:
         self._clock = clock
         self.defaults = defaults or RelaySettings()
         self.namespaces: list[Namespace] = []
+        self._followers: list[tuple[Callable[[Namespace], None], Callable[[Namespace], None]]] = []
 
     async def load(self) -> None:
         """Read everything into memory."""
-        rows = await self._database.rows("SELECT name FROM namespaces ORDER BY created_at, name")
-        held = {row["name"]: Namespace(row["name"]) for row in rows}
+        rows = await self._database.rows("SELECT * FROM namespaces ORDER BY created_at, name")
+        held = {row["name"]: namespace_of(row) for row in rows}
         for row in await self._database.rows("SELECT * FROM aliases"):
-            held[row["namespace"]].aliases.add(row["host"])
+            held[row["namespace"]].aliases[row["host"]] = row["address"]
         for row in await self._database.rows("SELECT * FROM relays ORDER BY folded"):
-            held[row["namespace"]].relays[row["folded"]] = _relay_of(row)
+            held[row["namespace"]].relays[row["folded"]] = relay_of(row)
         for row in await self._database.rows("SELECT * FROM rules ORDER BY folded"):
             namespace = held[row["namespace"]]
             rules = namespace.relays[row["relay"]].rules if row["relay"] else namespace.rules
-            rules[row["folded"]] = Rule(row["name"], Right(row["rights"]), row["primary_key"], row["secondary_key"])
+            rules[row["folded"]] = rule_of(row)
         self.namespaces[:] = held.values()
 
     async def close(self) -> None:
         await self._database.close()
 
-    async def ensure_namespace(self, name: str, root: Rule) -> Namespace:
-        """The namespace of that name; when there is none it is made, together with the rule that opens it."""
-        for namespace in self.namespaces:
-            if namespace.name == name:
-                return namespace
+    def follow(self, added: Callable[[Namespace], None], removed: Callable[[Namespace], None]) -> None:
+        """Call `added` after a namespace came into being, `removed` after one went and all in it was told so."""
+        self._followers.append((added, removed))
+
+    def find_namespace(self, name: str) -> Namespace | None:
+        """The namespace of that name, whose case does not matter."""
+        return next((namespace for namespace in self.namespaces if fold(namespace.name) == fold(name)), None)
+
+    async def ensure_namespace(self, name: str, root: Rule, settings: NamespaceSettings | None = None) -> Namespace:
+        """The namespace of that name; when there is none it is made, together with the rule that opens it.
+
+        Raises `BadRequest`, and `AddressExists` where another answers to that name.
+        """
+        if (found := self.find_namespace(name)) is not None:
+            return found
+        now = self._clock()
+        namespace = Namespace(name, rules={fold(root.name): root}, created_at=now, updated_at=now)
+        _settle(namespace, settings or NamespaceSettings())
         async with self._database.transaction():
-            await self._database.execute("INSERT INTO namespaces VALUES (?, ?)", (name, self._clock()))
-            namespace = Namespace(name, rules={fold(root.name): root})
+            if self.find_namespace(name) is not None or any(name.lower() in other.aliases for other in self.namespaces):
+                raise AddressExists("Another namespace answers to this name.")
+            await self._store_namespace(namespace)
             await self._store_rule(namespace, None, root)
         self.namespaces.append(namespace)
+        for added, _ in self._followers:
+            added(namespace)
         return namespace
+
+    async def put_namespace(self, namespace: Namespace, settings: NamespaceSettings) -> Namespace:
+        """Change the settings of a namespace. Raises `BadRequest`, `EndpointNotFound`."""
+        if len(settings.network.ip_rules) > MAX_IP_RULES:
+            raise BadRequest(f"A namespace has at most {MAX_IP_RULES} IP rules.")
+        async with self._database.transaction():
+            self._must_stand(namespace)
+            fresh = Namespace(namespace.name, created_at=namespace.created_at, updated_at=self._clock())
+            _settle(fresh, settings)
+            await self._store_namespace(fresh)
+        _settle(namespace, settings)
+        namespace.updated_at = fresh.updated_at
+        namespace.announce(Change("namespace-changed"))
+        return namespace
+
+    async def delete_namespace(self, namespace: Namespace) -> None:
+        """Remove a namespace with everything in it; what lives there ends. Raises `EndpointNotFound`."""
+        async with self._database.transaction():
+            self._must_stand(namespace)
+            for table in ("rules", "relays", "aliases"):
+                await self._database.execute(f"DELETE FROM {table} WHERE namespace = ?", (namespace.name,))
+            await self._database.execute("DELETE FROM namespaces WHERE name = ?", (namespace.name,))
+        self.namespaces.remove(namespace)
+        namespace.aliases.clear()
+        relays = list(namespace.relays.values())
+        namespace.relays.clear()
+        namespace.rules.clear()
+        for relay in relays:
+            namespace.announce(Change("relay-removed", relay))
+        namespace.announce(Change("rule-removed"))
+        for _, removed in self._followers:
+            removed(namespace)
 
     async def put_relay(self, namespace: Namespace, name: str, settings: RelaySettings) -> Relay:
         """Create a relay or replace its settings; its rules stay.
@@ -86,6 +126,8 @@ class Registry:
         relay becomes a provisioned one. Raises `BadRequest` and `QuotaExceeded`.
         """
         check_relay_name(name)
+        if settings.profile.is_dynamic_only:
+            raise BadRequest(f"A relay of the profile '{settings.profile}' comes into being by use only.")
         if len(settings.user_metadata) > MAX_METADATA:
             raise BadRequest(f"User metadata is at most {MAX_METADATA} characters long.")
         now = self._clock()
@@ -94,9 +136,7 @@ class Registry:
             if old is None and len(namespace.relays) >= MAX_RELAYS:
                 raise QuotaExceeded(f"A namespace holds at most {MAX_RELAYS} relays.", status=403)
             fresh = _fresh(name if old is None else old.name, settings, old, now)
-            await self._database.execute(
-                f"INSERT OR REPLACE INTO relays VALUES ({', '.join('?' * 14)})", _row_of(namespace, fresh)
-            )
+            await self._replace("relays", row_of_relay(namespace, fresh))
         return _apply(namespace, old, fresh)
 
     async def delete_relay(self, namespace: Namespace, relay: Relay) -> None:
@@ -182,16 +222,23 @@ class Registry:
         del _rules(namespace, relay)[fold(name)]
         namespace.announce(Change("rule-removed", relay, fold(name)))
 
-    async def put_alias(self, namespace: Namespace, host: str) -> None:
-        """Let the namespace answer to another host name. Raises `BadRequest`, `AddressExists`."""
+    async def put_alias(self, namespace: Namespace, host: str, address: str = "") -> None:
+        """Let the namespace answer to another host name, whose paths lie under `address`.
+
+        Raises `BadRequest`, `AddressExists`, and `InvalidAddress` where the address grammar refuses `address`.
+        """
         host = host.lower()
         if not _HOST_NAME.fullmatch(host):
             raise BadRequest("An alias is a host name without port.")
+        if address:
+            check_address(address)
         async with self._database.transaction():
-            if any(host in other.aliases for other in self.namespaces if other is not namespace):
+            others = [other for other in self.namespaces if other is not namespace]
+            if any(host in other.aliases or host == other.name.lower() for other in others):
                 raise AddressExists("Another namespace answers to this host name.")
-            await self._database.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (host, namespace.name))
-        namespace.aliases.add(host)
+            await self._replace("aliases", {"host": host, "namespace": namespace.name, "address": address})
+        namespace.aliases[host] = address
+        namespace.announce(Change("namespace-changed"))
 
     async def delete_alias(self, namespace: Namespace, host: str) -> None:
         """Take a host name away again. Raises `EndpointNotFound`."""
@@ -200,23 +247,34 @@ class Registry:
             if host not in namespace.aliases:
                 raise EndpointNotFound("The namespace has no such alias.")
             await self._database.execute("DELETE FROM aliases WHERE host = ?", (host,))
-        namespace.aliases.discard(host)
+        namespace.aliases.pop(host, None)
+        namespace.announce(Change("namespace-changed"))
 
     async def _store_rule(self, namespace: Namespace, relay: Relay | None, rule: Rule) -> None:
         if relay is not None and (relay.is_dynamic or namespace.relays.get(relay.key) is not relay):
             raise BadRequest("A dynamic relay has no rules of its own; provision it first.")
-        await self._database.execute(
-            "INSERT OR REPLACE INTO rules VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                namespace.name,
-                relay.key if relay else "",
-                fold(rule.name),
-                rule.name,
-                rule.rights.value,
-                rule.primary_key,
-                rule.secondary_key,
-            ),
-        )
+        await self._replace("rules", row_of_rule(namespace, relay, rule))
+
+    async def _store_namespace(self, namespace: Namespace) -> None:
+        if not _NAMESPACE_NAME.fullmatch(namespace.name):
+            raise BadRequest(
+                "A namespace's name is a host name: letters, digits, '.' and '-', beginning with a letter or digit."
+            )
+        row = row_of_namespace(namespace)
+        # Not REPLACE: that would delete the row first, and all that refers to it with it.
+        kept = ", ".join(f"{column} = excluded.{column}" for column in row if column != "name")
+        await self._insert("INSERT", "namespaces", row, f"ON CONFLICT (name) DO UPDATE SET {kept}")
+
+    async def _replace(self, table: str, row: Mapping[str, object]) -> None:
+        await self._insert("INSERT OR REPLACE", table, row)
+
+    async def _insert(self, verb: str, table: str, row: Mapping[str, object], rest: str = "") -> None:
+        columns, places = ", ".join(row), ", ".join("?" * len(row))
+        await self._database.execute(f"{verb} INTO {table} ({columns}) VALUES ({places}) {rest}", tuple(row.values()))
+
+    def _must_stand(self, namespace: Namespace) -> None:
+        if namespace not in self.namespaces:
+            raise EndpointNotFound("The namespace does not exist.")
 
 
 def check_relay_name(name: str) -> str:
@@ -243,15 +301,15 @@ def _put(namespace: Namespace, relay: Relay | None, rule: Rule) -> Rule:
     return rule
 
 
+def _settle(namespace: Namespace, settings: NamespaceSettings) -> None:
+    for each in fields(NamespaceSettings):
+        setattr(namespace, each.name, getattr(settings, each.name))
+
+
 def _fresh(name: str, settings: RelaySettings, old: Relay | None, now: float) -> Relay:
     return Relay(
         name,
-        settings.profile,
-        settings.requires_client_authorization,
-        settings.history,
-        settings.slow,
-        settings.budget,
-        user_metadata=settings.user_metadata,
+        **{each.name: getattr(settings, each.name) for each in fields(RelaySettings)},
         created_at=old.created_at if old else now,
         updated_at=now,
         rules=dict(old.rules) if old else {},
@@ -261,7 +319,7 @@ def _fresh(name: str, settings: RelaySettings, old: Relay | None, now: float) ->
 def _apply(namespace: Namespace, old: Relay | None, fresh: Relay) -> Relay:
     """Make a stored relay the current one: in place where it stays the same relay, else as another."""
     if old is not None and old.profile is fresh.profile:
-        for name in ("requires_client_authorization", "history", "slow", "budget", "user_metadata", "updated_at"):
+        for name in (*(each.name for each in fields(RelaySettings)), "updated_at"):
             setattr(old, name, getattr(fresh, name))
         old.is_dynamic = False
         namespace.announce(Change("relay-changed", old))
@@ -272,33 +330,3 @@ def _apply(namespace: Namespace, old: Relay | None, fresh: Relay) -> Relay:
     namespace.relays[fresh.key] = fresh
     namespace.announce(Change("relay-added", fresh))
     return fresh
-
-
-def _row_of(namespace: Namespace, relay: Relay) -> tuple[object, ...]:
-    return (
-        namespace.name,
-        relay.key,
-        relay.name,
-        relay.profile.value,
-        int(relay.requires_client_authorization),
-        *asdict(relay.history).values(),
-        relay.slow,
-        relay.budget,
-        relay.user_metadata,
-        relay.created_at,
-        relay.updated_at,
-    )
-
-
-def _relay_of(row: Row) -> Relay:
-    return Relay(
-        row["name"],
-        Profile(row["profile"]),
-        bool(row["requires_client_authorization"]),
-        HistoryLimits(row["history_keep"], row["history_events"], row["history_seconds"], row["history_bytes"]),
-        row["slow"],
-        row["budget"],
-        user_metadata=row["user_metadata"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )

@@ -17,7 +17,7 @@ def test_single_namespace_on_loopback_answers_to_any_host() -> None:
 
 
 def test_public_bind_answers_to_names_and_aliases_only() -> None:
-    namespace = Namespace("default", {"relay.example"})
+    namespace = Namespace("default", {"relay.example": ""})
     hosts = Hosts([namespace], is_loopback=False, advertised="Fanway.example")
     for host in (
         "RELAY.example:443",
@@ -35,7 +35,7 @@ def test_public_bind_answers_to_names_and_aliases_only() -> None:
 
 
 def test_several_namespaces_are_never_a_fallback_for_each_other() -> None:
-    one, two = Namespace("one", {"one.example"}), Namespace("two")
+    one, two = Namespace("one", {"one.example": ""}), Namespace("two")
     hosts = Hosts([one, two], is_loopback=True)
     assert hosts.find("one.example") is one
     assert hosts.find("two.localhost:8480") is two
@@ -43,10 +43,23 @@ def test_several_namespaces_are_never_a_fallback_for_each_other() -> None:
         hosts.find("localhost")
 
 
+def test_names_of_this_machine_stay_with_the_primary_namespace_when_others_come() -> None:
+    one, two = Namespace("one"), Namespace("two")
+    hosts = Hosts([two, one], is_loopback=True, advertised="relay.example", primary="one")
+    for host in ("localhost:8480", "127.0.0.1", "[::1]", "relay.example", "one.localhost"):
+        assert hosts.find(host) is one
+    assert hosts.find("two") is two
+    with pytest.raises(UnknownHost):
+        hosts.find("anything.example")
+    two.aliases["127.0.0.1"] = ""
+    assert hosts.find("127.0.0.1") is two
+    assert not hosts.accepts(one, "127.0.0.1")
+
+
 def test_alias_counts_as_soon_as_it_is_added() -> None:
     namespace = Namespace("default")
     hosts = Hosts([namespace], is_loopback=False)
-    namespace.aliases.add("new.example")
+    namespace.aliases["new.example"] = ""
     assert hosts.find("new.example") is namespace
 
 

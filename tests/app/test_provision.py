@@ -12,7 +12,7 @@ from app.config import ConfigurationError, load_settings
 from app.namespace import Profile, Right
 from app.provision import read_provision
 from app.startup import open_registry
-from app.store.registry import RelaySettings
+from app.store.settings import RelaySettings
 
 CONTENT: dict[str, Any] = {
     "relays": [
@@ -68,7 +68,7 @@ async def test_file_wins_for_what_it_names_and_deletes_nothing(tmp_path: Path) -
     namespace, registry = opened.namespace, opened.registry
     listener, app = namespace.relays["echo"].rules["listener"], namespace.rules["app"]
     assert (listener.primary_key, listener.rights, app.rights) == ("given", Right.LISTEN, Right.LISTEN | Right.SEND)
-    assert namespace.aliases == {"relay.example"}
+    assert namespace.aliases == {"relay.example": ""}
     await registry.put_rule(namespace, namespace.relays["echo"], "listener", Right.MANAGE, "changed")
     await registry.put_rule(namespace, None, "extra", Right.SEND)
     await registry.close()

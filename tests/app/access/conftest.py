@@ -45,7 +45,7 @@ def namespace() -> Namespace:
         fold(item["name"]): Relay(item["name"], Profile(item["profile"]), rules=rules_of(item["rules"]))
         for item in source["relays"]
     }
-    return Namespace(source["name"], set(source["aliases"]), rules_of(source["rules"]), relays)
+    return Namespace(source["name"], dict.fromkeys(source["aliases"], ""), rules_of(source["rules"]), relays)
 
 
 @pytest.fixture

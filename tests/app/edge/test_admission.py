@@ -10,7 +10,7 @@ from worlds import World
 from app.edge.admission import address_of, admit
 from app.errors import BadRequest, ClaimMissing, EndpointNotFound, Unauthorized
 from app.namespace import Profile, Relay, Right
-from app.store.registry import RelaySettings
+from app.store.settings import RelaySettings
 from fanout.errors import InvalidAddress
 
 

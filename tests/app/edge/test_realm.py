@@ -14,7 +14,7 @@ from app.edge.feeds.sockets import EventSocket
 from app.edge.realm import LINGER_SECONDS, Realm
 from app.errors import EndpointNotFound, Unauthorized
 from app.namespace import Namespace, Right
-from app.store.registry import RelaySettings
+from app.store.settings import RelaySettings
 from fanout.tick import Tick
 
 

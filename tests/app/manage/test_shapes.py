@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.config import HistoryDefaults
 from app.manage.shapes import HistoryShape, RelayPatch, RelayShape, RuleShape, RuleView
 from app.namespace import HistoryLimits, Profile, Relay, Right, Rule
-from app.store.registry import RelaySettings
+from app.store.settings import RelaySettings
 
 
 def test_empty_relay_has_the_defaults() -> None:

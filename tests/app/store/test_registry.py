@@ -8,12 +8,43 @@ from pathlib import Path
 import pytest
 
 from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded, StoreUnavailable
-from app.namespace import Change, HistoryLimits, Namespace, Profile, Right
+from app.namespace import (
+    Change,
+    HistoryLimits,
+    IpRule,
+    Namespace,
+    NetworkRules,
+    Profile,
+    RelayDeadlines,
+    Right,
+    Rule,
+)
 from app.store.database import open_database
-from app.store.registry import Registry, RelaySettings, check_relay_name
+from app.store.registry import Registry, check_relay_name
+from app.store.settings import NamespaceSettings, RelaySettings
 from fanout.errors import InvalidAddress
 
-SETTINGS = RelaySettings(Profile.HYBRID_CONNECTION, False, HistoryLimits("none", 1, 2.5, 3), "drop", 4096, "a note")
+SETTINGS = RelaySettings(
+    Profile.HYBRID_CONNECTION,
+    requires_client_authorization=False,
+    history=HistoryLimits("none", 1, 2.5, 3),
+    slow="drop",
+    budget=4096,
+    requires_transport_security=True,
+    deadlines=RelayDeadlines(1.5, None, 3),
+    max_listeners=7,
+    keeps_path=True,
+    is_public=True,
+    display_name="Shop",
+    user_metadata="a note",
+)
+TENANT = NamespaceSettings(
+    "sub",
+    "group",
+    "west",
+    {"env": "test"},
+    NetworkRules("Deny", "Disabled", True, (IpRule("10.0.0.0/8"), IpRule("10.1.2.3", "Deny"))),
+)
 
 
 async def again(path: Path) -> Namespace:
@@ -29,7 +60,7 @@ async def test_everything_is_there_after_a_restart(registry: Registry, namespace
     await registry.put_alias(namespace, "Relay.Example")
     later = await again(tmp_path / "fanway.db")
     found = later.relays["shop/eu"]
-    assert later.aliases == {"relay.example"}
+    assert later.aliases == {"relay.example": ""}
     assert later.rules == namespace.rules
     assert found.rules == {"senders": rule}
     for name in relay.__slots__:
@@ -186,3 +217,81 @@ def test_relay_name_outside_the_grammar_is_refused(name: str) -> None:
 async def test_metadata_is_limited(registry: Registry, namespace: Namespace) -> None:
     with pytest.raises(BadRequest):
         await registry.put_relay(namespace, "a", RelaySettings(user_metadata="x" * 1025))
+
+
+async def test_namespace_with_its_settings_is_there_after_a_restart(registry: Registry, tmp_path: Path) -> None:
+    arrived: list[Namespace] = []
+    registry.follow(arrived.append, lambda namespace: None)
+    root = Rule("root", Right.MANAGE, "one", "two")
+    tenant = await registry.ensure_namespace("Tenant", root)
+    assert await registry.ensure_namespace("TENANT", root) is tenant
+    assert arrived == [tenant]
+    await registry.put_relay(tenant, "shop", SETTINGS)
+    changes: list[Change] = []
+    tenant.on_change.append(changes.append)
+    await registry.put_namespace(tenant, TENANT)
+    assert changes == [Change("namespace-changed")]
+    await registry.put_alias(tenant, "demo.example", "shop/eu")
+    later = Registry(await open_database(tmp_path / "fanway.db"), lambda: 0.0)
+    await later.load()
+    await later.close()
+    found = later.find_namespace("tenant")
+    assert found is not None
+    assert NamespaceSettings.of(found) == TENANT
+    assert found.aliases == {"demo.example": "shop/eu"}
+    assert found.rules == {"root": root}
+    assert RelaySettings.of(found.relays["shop"]) == SETTINGS
+    assert (found.created_at, found.updated_at) == (tenant.created_at, tenant.updated_at)
+
+
+async def test_deleted_namespace_takes_everything_along_and_tells_who_lived_there(
+    registry: Registry, namespace: Namespace, tmp_path: Path
+) -> None:
+    gone: list[Namespace] = []
+    registry.follow(lambda namespace: None, gone.append)
+    tenant = await registry.ensure_namespace("tenant", Rule("root", Right.MANAGE, "one", "two"))
+    relay = await registry.put_relay(tenant, "shop", SETTINGS)
+    await registry.put_rule(tenant, relay, "r", Right.SEND)
+    await registry.put_alias(tenant, "demo.example")
+    changes: list[Change] = []
+    tenant.on_change.append(changes.append)
+    await registry.delete_namespace(tenant)
+    assert gone == [tenant]
+    assert registry.namespaces == [namespace]
+    assert changes == [Change("relay-removed", relay), Change("rule-removed")]
+    assert (tenant.rules, tenant.relays, tenant.aliases) == ({}, {}, {})
+    with pytest.raises(EndpointNotFound):
+        await registry.delete_namespace(tenant)
+    with pytest.raises(EndpointNotFound):
+        await registry.put_namespace(tenant, TENANT)
+    assert (await again(tmp_path / "fanway.db")).name == namespace.name
+    reborn = await registry.ensure_namespace("tenant", Rule("root", Right.MANAGE, "one", "two"))
+    assert not reborn.relays
+
+
+async def test_no_two_namespaces_share_a_host_name(registry: Registry, namespace: Namespace) -> None:
+    root = Rule("root", Right.MANAGE, "one", "two")
+    tenant = await registry.ensure_namespace("tenant", root)
+    await registry.put_alias(namespace, "demo.example")
+    with pytest.raises(AddressExists):
+        await registry.put_alias(tenant, "demo.example")
+    with pytest.raises(AddressExists):
+        await registry.put_alias(namespace, "tenant")
+    with pytest.raises(AddressExists):
+        await registry.ensure_namespace("demo.example", root)
+    with pytest.raises(BadRequest):
+        await registry.ensure_namespace("no name", root)
+    with pytest.raises(InvalidAddress):
+        await registry.put_alias(tenant, "other.example", "a//b")
+    many = tuple(IpRule(f"10.0.0.{number}") for number in range(129))
+    with pytest.raises(BadRequest, match="128"):
+        await registry.put_namespace(tenant, NamespaceSettings(network=NetworkRules(ip_rules=many)))
+
+
+@pytest.mark.parametrize("profile", [Profile.NET_ONEWAY, Profile.NET_EVENT])
+async def test_one_way_profiles_cannot_be_provisioned(
+    registry: Registry, namespace: Namespace, profile: Profile
+) -> None:
+    with pytest.raises(BadRequest, match="by use only"):
+        await registry.put_relay(namespace, "alarms", RelaySettings(profile))
+    assert registry.ensure_dynamic(namespace, "alarms", profile).profile is profile
