@@ -1,7 +1,7 @@
 """A local certificate authority for development, and the certificate it issues for this machine.
 
-The authority's name constraints (RFC 5280, 4.2.1.10) let it vouch for loopback and this host name only, so
-trusting it costs little. It is written into the data folder; no system store is touched.
+The authority's name constraints (RFC 5280, 4.2.1.10) let it vouch for loopback, this host name and names that were
+asked for only, so trusting it costs little. It is written into the data folder; no system store is touched.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -48,8 +49,33 @@ def prepare_certificates(
     named = named_certificates(settings)
     if named is not None:
         return named
+    return development_certificate(settings, folder, now=now)
+
+
+def development_certificate(
+    settings: Settings, folder: DataFolder, hosts: Iterable[str] = (), now: datetime | None = None
+) -> CertificateFiles:
+    """The development certificate in the data folder, made or renewed; it names these hosts too from now on.
+
+    Raises `ConfigurationError` for a host that no certificate can name, OSError when the folder cannot be written.
+    """
     own_name = f"{settings.namespace.lower()}.localhost"  # OpenSSL takes no wildcard for a top-level name
-    return issue(folder.tls, socket.gethostname().lower(), now or datetime.now(UTC), own_name)
+    names = [read_host(host) for host in hosts]
+    return issue(folder.tls, socket.gethostname().lower(), now or datetime.now(UTC), own_name, names)
+
+
+def read_host(text: str) -> x509.GeneralName:
+    """A host as a certificate names it: a DNS name, `*.` before it for all names below, or an IP address.
+
+    Raises `ConfigurationError`.
+    """
+    host = text.strip().lower()
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        if _DNS_NAME.fullmatch(host.removeprefix("*.")):
+            return x509.DNSName(host)
+    raise ConfigurationError(f"{text!r} is neither a host name nor an IP address") from None
 
 
 def named_certificates(settings: Settings) -> CertificateFiles | None:
@@ -62,23 +88,73 @@ def named_certificates(settings: Settings) -> CertificateFiles | None:
     return CertificateFiles(settings.tls_cert, settings.tls_key, None)
 
 
-def issue(folder: Path, host: str, now: datetime, own_name: str = "default.localhost") -> CertificateFiles:
-    """Authority and certificate in `folder`: made when missing, renewed when near their end."""
+def issue(
+    folder: Path,
+    host: str,
+    now: datetime,
+    own_name: str = "default.localhost",
+    names: Iterable[x509.GeneralName] = (),
+) -> CertificateFiles:
+    """Authority and certificate in `folder`: made when missing, renewed when near their end or a name is missing.
+
+    Names that were asked for once stay. An authority that may not vouch for one of them is replaced.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = CertificateFiles(folder / "server.pem", folder / "server.key", folder / "ca.pem")
     authority = _load(folder / "ca.pem", folder / "ca.key")
-    if authority is None or _is_ending(authority[0], now):
-        authority = _make_authority(host, now)
-        _save(folder / "ca.pem", folder / "ca.key", *authority)
     leaf = _load(files.certificate, files.key)
-    if leaf is None or _is_ending(leaf[0], now) or not _fits(leaf[0], authority[0], own_name):
-        _save(files.certificate, files.key, *_make_leaf(*authority, now, own_name))
+    names = list(names)
+    wanted = _union(_standard_names(own_name), names, _names_of(leaf[0]) if leaf else ())
+    if authority is None or _is_ending(authority[0], now) or not _permits_all(authority[0], names):
+        authority = _make_authority(host, now, wanted)
+        _save(folder / "ca.pem", folder / "ca.key", *authority)
+    subtrees = _subtrees(authority[0])
+    hosts = [name for name in subtrees if isinstance(name, x509.DNSName)]
+    wanted = [name for name in _union(wanted, hosts) if _is_permitted(name, subtrees)]
+    if leaf is None or _is_ending(leaf[0], now) or not _fits(leaf[0], authority[0], wanted):
+        _save(files.certificate, files.key, *_make_leaf(*authority, now, wanted))
     return files
 
 
-def _make_authority(host: str, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def _standard_names(own_name: str) -> list[x509.GeneralName]:
+    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
+    return [x509.DNSName("localhost"), x509.DNSName("*.localhost"), x509.DNSName(own_name), *addresses]
+
+
+def _subtrees(authority: x509.Certificate) -> list[x509.GeneralName]:
+    return authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+
+
+def _permits_all(authority: x509.Certificate, names: Iterable[x509.GeneralName]) -> bool:
+    return all(_is_permitted(name, _subtrees(authority)) for name in names)
+
+
+def _is_permitted(name: x509.GeneralName, subtrees: Iterable[x509.GeneralName]) -> bool:
+    """Whether an authority with these constraints may vouch for this name."""
+    for subtree in subtrees:
+        if isinstance(name, x509.DNSName) and isinstance(subtree, x509.DNSName):
+            host = name.value.removeprefix("*.")
+            if host == subtree.value or host.endswith(f".{subtree.value}"):
+                return True
+        elif isinstance(name, x509.IPAddress) and isinstance(subtree, x509.IPAddress):
+            address, network = name.value, subtree.value
+            if isinstance(network, ipaddress.IPv4Network | ipaddress.IPv6Network) and address in network:
+                return True
+    return False
+
+
+def _subtree(name: x509.GeneralName) -> x509.GeneralName:
+    """The smallest constraint under which an authority may vouch for this name."""
+    if isinstance(name, x509.IPAddress):
+        return x509.IPAddress(ipaddress.ip_network(name.value))
+    return x509.DNSName(str(name.value).removeprefix("*."))
+
+
+def _make_authority(
+    host: str, now: datetime, names: Iterable[x509.GeneralName]
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name(
+    title = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Fanway"),
             x509.NameAttribute(
@@ -86,29 +162,25 @@ def _make_authority(host: str, now: datetime) -> tuple[x509.Certificate, ec.Elli
             ),
         ]
     )
-    names: list[x509.GeneralName] = [x509.DNSName("localhost")]  # and everything below it
+    subtrees: list[x509.GeneralName] = [x509.DNSName("localhost")]  # and everything below it
     if _DNS_NAME.fullmatch(host) and host != "localhost":
-        names.append(x509.DNSName(host))
-    names += [x509.IPAddress(ipaddress.ip_network(net)) for net in ("127.0.0.0/8", "::1/128")]
+        subtrees.append(x509.DNSName(host))
+    subtrees += [x509.IPAddress(ipaddress.ip_network(net)) for net in ("127.0.0.0/8", "::1/128")]
+    subtrees = _union(subtrees, [_subtree(name) for name in names if not _is_permitted(name, subtrees)])
     certificate = (
-        _builder(name, name, key.public_key(), key.public_key(), now, AUTHORITY_LIFE)
+        _builder(title, title, key.public_key(), key.public_key(), now, AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.NameConstraints(permitted_subtrees=names, excluded_subtrees=None), critical=True)
+        .add_extension(x509.NameConstraints(permitted_subtrees=subtrees, excluded_subtrees=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     return certificate, key
 
 
 def _make_leaf(
-    authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey, now: datetime, own_name: str
+    authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey, now: datetime, names: list[x509.GeneralName]
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
-    permitted = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
-    hosts = [name.value for name in permitted if isinstance(name, x509.DNSName)]
-    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName("*.localhost"), x509.DNSName(own_name)]
-    names += [x509.DNSName(host) for host in hosts if host != "localhost"]
-    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     certificate = (
         _builder(subject, authority.subject, key.public_key(), authority_key.public_key(), now, LEAF_LIFE)
@@ -160,14 +232,25 @@ def _is_ending(certificate: x509.Certificate, now: datetime) -> bool:
     return certificate.not_valid_after_utc - now < RENEW_BEFORE
 
 
-def _fits(leaf: x509.Certificate, authority: x509.Certificate, own_name: str) -> bool:
-    """Whether the certificate is this authority's and names the namespace."""
+def _fits(leaf: x509.Certificate, authority: x509.Certificate, wanted: Iterable[x509.GeneralName]) -> bool:
+    """Whether the certificate is this authority's and names all that is wanted."""
     try:
         leaf.verify_directly_issued_by(authority)
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:  # whatever is wrong with it, another one is made
         return False
-    return own_name in names.get_values_for_type(x509.DNSName)
+    return set(wanted) <= set(_names_of(leaf))
+
+
+def _names_of(leaf: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+
+
+def _union(*groups: Iterable[x509.GeneralName]) -> list[x509.GeneralName]:
+    """Each name once, in order."""
+    return list(dict.fromkeys(name for group in groups for name in group))
 
 
 def _load(certificate: Path, key: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:

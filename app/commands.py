@@ -1,4 +1,4 @@
-"""The gateway's commands: `serve`, `migrate`, `check`. They join the `fanway` command by an entry point.
+"""The gateway's commands: `serve`, `migrate`, `check`, `dev-cert`. They join the `fanway` command by an entry point.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings. The options are made from the settings, so
 their help is written once.
@@ -133,7 +133,48 @@ def check(config: Path | None, **flags: Any) -> None:
     click.echo("settings and provisioning file are sound")
 
 
-commands: list[click.Command] = [serve, migrate, check]
+@click.command("dev-cert")
+@_options("data", "namespace")
+@click.option(
+    "--host", "hosts", multiple=True, metavar="HOST", help="Another name or address to vouch for; repeatable."
+)
+@click.option(
+    "--java-truststore",
+    "truststore",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a PKCS #12 truststore for Java too.",
+)
+def dev_cert(config: Path | None, hosts: tuple[str, ...], truststore: Path | None, **flags: Any) -> None:
+    """Make or renew the development certificate and say how each client comes to trust it; `serve` takes it.
+
+    A host that the certificate authority may not vouch for costs a new authority, which clients must trust anew.
+
+    \b
+    Examples:
+      fanway dev-cert
+      fanway dev-cert --host relay.test --host '*.relay.test' --java-truststore fanway.p12
+    """
+    from app.certificates import development_certificate
+    from app.store.folder import DataFolder
+    from app.trust import show, write_truststore
+
+    settings = _settings(config, flags)
+    folder = DataFolder(settings.data)
+    try:
+        folder.create()
+        files = development_certificate(settings, folder, hosts)
+        assert files.authority is not None
+        if truststore is not None:
+            write_truststore(files.authority, truststore)
+    except ConfigurationError as error:
+        raise _Unusable(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"certificate {files.certificate}, key {files.key}, authority {files.authority}")
+    click.echo("\n".join(["To trust it:", *show(files.authority, truststore)]))
+
+
+commands: list[click.Command] = [serve, migrate, check, dev_cert]
 
 
 def ready_line(started: Started) -> str:
@@ -166,14 +207,9 @@ def banner(started: Started) -> str:
     else:
         lines.append(f"The key lies in {key_file}; commands run in this folder find it.")
     if started.ca:
-        ca = shlex.quote(str(started.ca))
-        lines += [
-            "",
-            "To trust the local certificate:",
-            f"  Node    export NODE_EXTRA_CA_CERTS={ca}",
-            f"  Python  export SSL_CERT_FILE={ca}",
-            f"  curl    --cacert {ca}",
-        ]
+        from app.trust import show
+
+        lines += ["", "To trust the local certificate:", *show(started.ca)]
     lines += [
         "",
         "Try it, in another shell in this folder:",

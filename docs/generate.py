@@ -79,7 +79,7 @@ def render_commands() -> str:
         "# Commands",
         "",
         "`fanway COMMAND --help` says the same. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130",
-        "interrupted. `serve`, `migrate` and `check` come with the gateway, the others with the client.",
+        "interrupted. `serve`, `migrate`, `check` and `dev-cert` come with the gateway, the others with the client.",
         "",
         "Where the gateway and the key are found, first wins: options, `FANWAY_URL`, `FANWAY_KEY_NAME`, `FANWAY_KEY`,",
         "`FANWAY_TOKEN`, `FANWAY_CONNECTION_STRING` and `FANWAY_CA`, then `connection.json` in the data folder",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from app.certificates import issue, prepare_certificates
+from app.certificates import development_certificate, issue, prepare_certificates, read_host
 from app.config import ConfigurationError, load_settings
 from app.store.folder import DataFolder
 
@@ -113,3 +113,38 @@ def test_settings_decide_which_certificate_is_used(tmp_path: Path) -> None:
     assert own == (made.certificate, made.key, None)
     with pytest.raises(ConfigurationError, match="no such file"):
         prepare_certificates(load_settings({"tls_cert": tmp_path / "a", "tls_key": made.key}), folder)
+
+
+def test_further_hosts_are_vouched_for_by_a_new_authority_and_stay(tmp_path: Path) -> None:
+    before = NOW - timedelta(days=340)
+    files = issue(tmp_path, "workstation", before)
+    assert files.authority is not None
+    first = files.authority.read_bytes()
+    names = [read_host(host) for host in ("Relay.test", "*.relay.test", "10.1.2.3", "fd00::1")]
+    issue(tmp_path, "workstation", before, names=names)
+    second = files.authority.read_bytes()
+    assert second != first
+    issue(tmp_path, "workstation", NOW)  # renewed by a start that does not name them
+    assert files.authority.read_bytes() == second
+    for host in ("localhost", "workstation", "relay.test", "shop.relay.test", "10.1.2.3", "fd00::1"):
+        shake_hands(tmp_path, host)
+    for host in ("elsewhere.test", "10.1.2.4"):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shake_hands(tmp_path, host)
+
+
+def test_host_within_the_constraints_needs_no_new_authority(tmp_path: Path) -> None:
+    files = issue(tmp_path, "workstation", NOW)
+    assert files.authority is not None
+    before = files.authority.read_bytes()
+    issue(tmp_path, "workstation", NOW, names=[read_host("127.1.2.3"), read_host("deep.shop.localhost")])
+    assert files.authority.read_bytes() == before
+    shake_hands(tmp_path, "127.1.2.3")
+    shake_hands(tmp_path, "deep.shop.localhost")
+
+
+@pytest.mark.parametrize("host", ["", "*", "a b", "-a.test", "a..test", "http://a.test", "a.test:443", "*.*.test"])
+def test_host_that_no_certificate_can_name_is_refused(host: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="neither a host name nor an IP address"):
+        development_certificate(load_settings(), DataFolder(tmp_path), [host])
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from app.commands import banner, check, commands, migrate, own_command, ready_line, serve
+from app.commands import banner, check, commands, dev_cert, migrate, own_command, ready_line, serve
 from app.config import Settings
 from app.gateway import Started
 
@@ -51,7 +51,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
 
 def test_every_command_has_an_example() -> None:
-    assert [command.name for command in commands] == ["serve", "migrate", "check"]
+    assert [command.name for command in commands] == ["serve", "migrate", "check", "dev-cert"]
     for command in commands:
         assert f"fanway {command.name}" in (command.help or "")
 
@@ -153,4 +153,27 @@ def test_port_in_use_is_a_failure_in_one_line(shell: CliRunner, monkeypatch: pyt
     result = shell.invoke(serve, [])
     assert result.exit_code == 1
     assert "cannot listen on 127.0.0.1:8480" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_development_certificate_is_made_before_the_first_start(shell: CliRunner) -> None:
+    result = shell.invoke(dev_cert, ["--host", "relay.test", "--java-truststore", "fanway.p12"])
+    assert result.exit_code == 0, result.output
+    assert Path(".fanway/tls/server.pem").is_file()
+    assert Path("fanway.p12").is_file()
+    assert "export NODE_EXTRA_CA_CERTS=.fanway/tls/ca.pem" in result.output
+    assert "keytool" not in result.output
+
+
+def test_host_that_no_certificate_can_name_is_refused_and_nothing_is_made(shell: CliRunner) -> None:
+    result = shell.invoke(dev_cert, ["--host", "relay test"])
+    assert result.exit_code == 2
+    assert "'relay test' is neither a host name nor an IP address" in result.output
+    assert not Path(".fanway/tls").exists()
+
+
+def test_folder_that_cannot_be_made_is_a_failure_in_one_line(shell: CliRunner) -> None:
+    Path("taken").write_text("")
+    result = shell.invoke(dev_cert, ["--data", "taken"])
+    assert result.exit_code == 1
     assert "Traceback" not in result.output

@@ -21,6 +21,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "app.hosts": ("app.errors", "app.namespace"),
     "app.config": ("app.hosts",),
     "app.certificates": ("app.config", "app.store"),
+    "app.trust": ("app.store.folder",),
     "app.provision": ("app.config", "app.errors", "app.manage", "app.namespace", "app.store", "fanout"),
     "app.startup": ("app.access.keyring", "app.config", "app.namespace", "app.provision", "app.store"),
     "app.wire": ("app.errors", "fanout"),

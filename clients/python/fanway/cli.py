@@ -1,7 +1,7 @@
 """The `fanway` command.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. The commands of the gateway
-(`serve`, `migrate`, `check`) join by the entry-point group `fanway.commands` when it is installed.
+(`serve`, `migrate`, `check`, `dev-cert`) join by the entry-point group `fanway.commands` when it is installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fanway.cli_relays import ask, forward, listen, open_
 from fanway.errors import RelayError
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
-GATEWAY_COMMANDS = ("serve", "migrate", "check")
+GATEWAY_COMMANDS = ("serve", "migrate", "check", "dev-cert")
 
 
 class Commands(click.Group):
