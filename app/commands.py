@@ -178,22 +178,25 @@ commands: list[click.Command] = [serve, migrate, check, dev_cert]
 
 
 def ready_line(started: Started) -> str:
-    """What `--json` prints once the gateway serves; it holds no key."""
-    return json.dumps(
-        {
-            "event": "ready",
-            "url": started.url,
-            "tls_url": started.tls_url,
-            "namespace": started.namespace,
-            "data": str(started.data),
-            "ca": str(started.ca) if started.ca else None,
-            "key_name": started.key_name,
-        }
-    )
+    """What `--json` prints once the gateway serves; it holds no key but the emulator's, which everybody knows."""
+    line = {
+        "event": "ready",
+        "url": started.url,
+        "tls_url": started.tls_url,
+        "namespace": started.namespace,
+        "data": str(started.data),
+        "ca": str(started.ca) if started.ca else None,
+        "key_name": started.key_name,
+    }
+    if started.is_emulator:
+        line |= {"key": started.key, "connection_string": _connection_string(started, started.tls_url or started.url)}
+    return json.dumps(line)
 
 
 def banner(started: Started) -> str:
     """What a person needs next: where the gateway is, its key on the first start, commands to copy."""
+    if started.is_emulator:
+        return _emulator_banner(started)
     fanway = own_command(started.data)
     key_file = shlex.quote(str(started.data / "root.key"))
     lines = [f"Fanway serves namespace '{started.namespace}'", f"  {started.url}"]
@@ -236,12 +239,35 @@ def own_command(data: Path) -> str:
     return f"FANWAY_DATA={shlex.quote(str(data))} {command}"
 
 
+def _emulator_banner(started: Started) -> str:
+    """Nothing is in the folder, so commands are told where the emulator is by variables."""
+    fanway = own_command(Settings.model_fields["data"].default)
+    lines = [
+        f"Fanway emulates namespace '{started.namespace}': everything is in memory, and the key is known to everybody.",
+        f"  {started.url}",
+        *([f"  {started.tls_url}", f"  {_connection_string(started, started.tls_url)}"] if started.tls_url else []),
+        "",
+        "For commands in another shell:",
+        f"  export FANWAY_CONNECTION_STRING={shlex.quote(_connection_string(started, started.url))}",
+        f"  {fanway} subscribe 'orders/**'",
+        "",
+        "Move its clock, or let something go wrong (docs/emulator.md):",
+        f"  curl -H 'Content-Type: application/json' -d '{{\"advance\": 3600}}' {started.url}/-/emulator/clock",
+    ]
+    return "\n".join(lines)
+
+
+def _connection_string(started: Started, url: str) -> str:
+    parts = urlsplit(url)
+    scheme = "sb" if parts.scheme == "https" else "http"
+    return f"Endpoint={scheme}://{parts.netloc}/;SharedAccessKeyName={started.key_name};SharedAccessKey={started.key}"
+
+
 def _endpoint(started: Started) -> str:
     """The connection string for the SDKs, which take `sb:` to mean TLS; with the key on the first start only."""
-    endpoint = f"Endpoint=sb://{urlsplit(started.tls_url or started.url).netloc}/"
-    if not started.is_first_start:
-        return endpoint
-    return f"{endpoint};SharedAccessKeyName={started.key_name};SharedAccessKey={started.key}"
+    if started.is_first_start and started.tls_url:
+        return _connection_string(started, started.tls_url)
+    return f"Endpoint=sb://{urlsplit(started.tls_url or started.url).netloc}/"
 
 
 class _Unusable(click.ClickException):

@@ -27,7 +27,9 @@ from app.hosts import is_loopback
 PREFIX = "FANWAY_"
 
 # Variables that are the client's, or that Kubernetes sets for a service named `fanway`.
-_NOT_OURS = re.compile(r"FANWAY_(URL|KEY|KEY_NAME|TOKEN|CA|CONNECTION_STRING|CONFIG|SERVICE_.*|PORT|PORT_.*)")
+_NOT_OURS = re.compile(
+    r"FANWAY_(URL|KEY|KEY_NAME|TOKEN|CA|CONNECTION_STRING|CONFIG|COMMAND|DEBUG|SERVICE_.*|PORT|PORT_.*)"
+)
 
 
 class ConfigurationError(ValueError):
@@ -117,12 +119,18 @@ class Settings(BaseSettings):
     )
     tls: bool = Field(default=True, description="Listen with TLS too, when there is a certificate.")
     dev_tls: bool | None = Field(
-        default=None, description="Make a local certificate authority and certificate. Left alone: only on loopback."
+        default=None,
+        description="Make a local certificate authority and certificate. Left alone: on loopback, or as an emulator.",
     )
     tls_cert: Path | None = Field(
         default=None, description="PEM file of a certificate (with its chain) to use instead."
     )
     tls_key: Path | None = Field(default=None, description="PEM file of its private key.")
+    emulator: bool = Field(
+        default=False,
+        description="For tests: everything in memory, a key that everybody knows, a clock that can be moved, faults on "
+        "demand. Only the development certificate is kept in the data folder.",
+    )
     data: Path = Field(default=Path(".fanway"), description="Folder for database, keys and certificates.")
     relays: Path | None = Field(
         default=None, description="TOML or JSON file of relays and rules to provision at start."
@@ -138,7 +146,7 @@ class Settings(BaseSettings):
         description="URL by which clients reach the gateway, if not as bound.",
     )
     dynamic_relays: bool | None = Field(
-        default=None, description="Let relays come into being by use. Left alone: only on loopback."
+        default=None, description="Let relays come into being by use. Left alone: on loopback, or as an emulator."
     )
     cors_origins: tuple[str, ...] = Field(
         default=("*",), description="Origins whose pages may use `/-/events`; `*` is any."
@@ -181,14 +189,19 @@ class Settings(BaseSettings):
         return all(is_loopback(parse_bind(text).host) for text in [self.listen, *explicit])
 
     @property
+    def is_for_development(self) -> bool:
+        """Whether what is convenient goes before what is strict."""
+        return self.is_loopback or self.emulator
+
+    @property
     def uses_dev_tls(self) -> bool:
         if not self.tls or self.tls_cert is not None:
             return False
-        return self.is_loopback if self.dev_tls is None else self.dev_tls
+        return self.is_for_development if self.dev_tls is None else self.dev_tls
 
     @property
     def allows_dynamic_relays(self) -> bool:
-        return self.is_loopback if self.dynamic_relays is None else self.dynamic_relays
+        return self.is_for_development if self.dynamic_relays is None else self.dynamic_relays
 
 
 def parse_bind(text: str) -> Bind:
@@ -298,6 +311,7 @@ def flag_of(path: str) -> str:
 
 
 def is_switch(field: FieldInfo) -> bool:
+    """Whether it has two flags, on and off."""
     return field.annotation in (bool, bool | None)
 
 

@@ -10,7 +10,7 @@ docs/errors.md is made from it.
       AddressError       EndpointNotFound  UnknownHost  NoListener  AddressExists
       RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone  BadAnswer
       CapacityError      QuotaExceeded  GatewayDraining  Overloaded  PayloadTooLarge  HeadTooLarge  TooSlow
-      MethodNotAllowed   NotImplementedVerb  Unsupported
+      MethodNotAllowed   NotImplementedVerb  Unsupported  InjectedFault
       StoreError         MigrationMissing  StoreUnavailable
 """
 
@@ -223,6 +223,12 @@ class MethodNotAllowed(RelayError):
     """The door does not know this method, or the method is CONNECT."""
 
     status, close, code = 405, 1008, "MethodNotAllowed"
+
+
+class InjectedFault(RelayError):
+    """The emulator was told to refuse the call."""
+
+    status, close, code, is_transient = 503, 1011, "InjectedFault", True
 
 
 class NotImplementedVerb(RelayError):

@@ -31,6 +31,7 @@ from app.edge.realm import Realm
 from app.edge.seam import bind
 from app.edge.server import BACKLOG, EdgeServer, Listen
 from app.edge.wheel import Wheel
+from app.emulator import Emulator, MovableClock
 from app.hosts import Hosts, host_name
 from app.manage.api import create_api
 from app.namespace import Change, Namespace, Relay
@@ -55,6 +56,7 @@ class Started(NamedTuple):
     key: str | None
     ca: Path | None
     allows_dynamic_relays: bool = True
+    is_emulator: bool = False
 
 
 class Gateway:
@@ -64,8 +66,9 @@ class Gateway:
         self, settings: Settings, *, clock: Callable[[], float] = time.time, handles_signals: bool = False
     ) -> None:
         self.settings = settings
-        self._clock = clock
+        self._clock = MovableClock(clock) if settings.emulator else clock
         self._handles_signals = handles_signals
+        self.emulator: Emulator | None = None
 
     async def start(self) -> Started:
         """Start everything; when this returns, the gateway serves.
@@ -78,6 +81,8 @@ class Gateway:
             undo.push_async_callback(self.registry.close)
             certificates = prepare_certificates(self.settings, self.opened.folder)
             self.context = self._build_context()
+            if isinstance(self._clock, MovableClock):
+                self.emulator = Emulator(self.opened, self.context, self._clock)
             listens = self._bind(certificates)
             self.server = self._build_server(listens)
             self._serving = asyncio.create_task(self.server.serve())
@@ -142,7 +147,7 @@ class Gateway:
         advertised = settings.advertise.partition("//")[2].rstrip("/") if settings.advertise else None
         hosts = Hosts(
             registry.namespaces,
-            is_loopback=settings.is_loopback,
+            is_loopback=settings.is_for_development,
             advertised=host_name(advertised) if advertised else _reachable(settings.plain_bind.host),
             primary=self.namespace.name,
         )
@@ -223,6 +228,7 @@ class Gateway:
             key=opened.root.primary_key if opened.root else None,
             ca=authority,
             allows_dynamic_relays=self.settings.allows_dynamic_relays,
+            is_emulator=opened.is_emulated,
         )
 
     def _sweep(self) -> None:

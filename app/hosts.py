@@ -1,8 +1,8 @@
 """Which namespace a host name belongs to. Never a fallback: a name that is nobody's gets 404.
 
 The names of this machine, and that of the advertised URL, are the primary namespace's own. The one exception is
-a gateway with a single namespace that listens on loopback only: there every name has come from this machine and
-means that namespace.
+a gateway with a single namespace that listens on loopback only, or is an emulator: there every name means that
+namespace.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Hosts:
     """Host names to namespaces.
 
     `namespaces` is read at every call, so aliases and namespaces may come and go. `is_loopback` says that all
-    listeners are bound to loopback; `advertised` is the host name of the URL the gateway is known by, if any;
-    `primary` names the namespace that the gateway was started for.
+    listeners are bound to loopback, or that nobody else matters; `advertised` is the host name of the URL the
+    gateway is known by, if any; `primary` names the namespace that the gateway was started for.
     """
 
     def __init__(

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.access.keyring import ROOT_RULE, new_rule
+from app.access.keyring import EMULATOR_KEY, EMULATOR_SECOND_KEY, ROOT_RULE, new_rule
 from app.config import Settings
 from app.namespace import HistoryLimits, Namespace, Right, Rule, fold
 from app.provision import apply_provision, read_provision
-from app.store.database import open_database
+from app.store.database import Database, open_database, open_memory
 from app.store.folder import DataFolder
 from app.store.migrator import Migration, find_migrations, migrate, pending
 from app.store.registry import Registry
@@ -20,12 +20,16 @@ from app.store.settings import RelaySettings
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open registry; close it at the end. `is_first_start`: the root key has just been made."""
+    """An open registry; close it at the end. `is_first_start`: the root key has just been made.
+
+    `is_emulated`: nothing of it is on disk, and nothing shall be.
+    """
 
     registry: Registry
     folder: DataFolder
     namespace: Namespace
     is_first_start: bool
+    is_emulated: bool = False
 
     @property
     def root(self) -> Rule | None:
@@ -35,6 +39,8 @@ class Opened:
 
     def write_connection(self, url: str, tls_url: str | None, authority: Path | None) -> None:
         """Tell clients in this folder how to reach and open the gateway; again whenever a namespace rule changes."""
+        if self.is_emulated:
+            return
         root = self.root
         if root is not None and root.name == ROOT_RULE and root.primary_key != self.folder.root_key():
             self.folder.replace_root_key(root.primary_key)  # it was renewed: the registry is right
@@ -59,21 +65,32 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
     """
     provision = read_provision(settings.relays) if settings.relays else None
     folder = DataFolder(settings.data)
-    folder.create()
-    database = await open_database(folder.database, alone=True)
+    database = await _open(settings, folder)
     try:
         await migrate(database, find_migrations())
         registry = Registry(database, clock, _relay_defaults(settings))
         await registry.load()
         is_first_start = not registry.namespaces
-        root = new_rule(ROOT_RULE, Right.MANAGE, folder.root_key())
-        namespace = await registry.ensure_namespace(settings.namespace, root)
+        namespace = await registry.ensure_namespace(settings.namespace, _first_root(settings, folder))
         if provision is not None:
             await apply_provision(provision, registry, namespace)
     except BaseException:
         await database.close()
         raise
-    return Opened(registry, folder, namespace, is_first_start)
+    return Opened(registry, folder, namespace, is_first_start and not settings.emulator, settings.emulator)
+
+
+async def _open(settings: Settings, folder: DataFolder) -> Database:
+    if settings.emulator:
+        return await open_memory()
+    folder.create()
+    return await open_database(folder.database, alone=True)
+
+
+def _first_root(settings: Settings, folder: DataFolder) -> Rule:
+    if settings.emulator:
+        return Rule(ROOT_RULE, Right.MANAGE, EMULATOR_KEY, EMULATOR_SECOND_KEY)
+    return new_rule(ROOT_RULE, Right.MANAGE, folder.root_key())
 
 
 async def migrate_data(settings: Settings) -> list[Migration]:

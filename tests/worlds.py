@@ -259,12 +259,18 @@ def rejection(address: str, status: int, description: str) -> str:
 
 @contextlib.asynccontextmanager
 async def running_gateway(
-    data: Path, *, relays: list[dict[str, Any]] | None = None, tls: bool = False, **settings: Any
+    data: Path,
+    *,
+    relays: list[dict[str, Any]] | None = None,
+    rules: list[dict[str, Any]] | None = None,
+    tls: bool = False,
+    **settings: Any,
 ) -> AsyncIterator[World]:
     """A gateway with the root key `KEY` and these relays (`RELAYS` by default)."""
     provision = data / "relays.json"
     provision.parent.mkdir(parents=True, exist_ok=True)
-    rules = [{"name": KEY_NAME, "rights": ["Listen", "Send", "Manage"], "primaryKey": KEY}]
+    if rules is None:
+        rules = [{"name": KEY_NAME, "rights": ["Listen", "Send", "Manage"], "primaryKey": KEY}]
     provision.write_text(json.dumps({"relays": RELAYS if relays is None else relays, "rules": rules}))
     clock = Clock()
     gateway = Gateway(

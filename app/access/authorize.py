@@ -37,6 +37,8 @@ class Authorizer:
         self._grace_seconds = grace_seconds
         self._cache: OrderedDict[tuple[str, Namespace, Relay | None], Grant] = OrderedDict()
         self._nobody = new_rule("nobody", Right.NONE)
+        self._expired: set[str] = set()  # tokens, and
+        self._ended: set[Grant] = set()  # what they gave
 
     def authorize(self, token: str | None, namespace: Namespace, relay: Relay | None) -> Grant:
         """The grant of a token for a call on `relay` (None: on the namespace, or on nothing that exists).
@@ -47,6 +49,8 @@ class Authorizer:
         """
         if not token:
             raise Unauthorized(MISSING_TOKEN)
+        if token in self._expired:
+            raise TokenExpired("ExpiredToken: The token is expired.")
         slot = (token, namespace, relay)
         grant = self._cache.get(slot)
         now = self._clock()
@@ -59,6 +63,11 @@ class Authorizer:
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
         return grant
+
+    def expire(self, token: str) -> None:
+        """Let a token be expired from now, whatever it says itself."""
+        self._expired.add(token)
+        self._ended.update(grant for (text, _, _), grant in self._cache.items() if text == token)
 
     def anonymous(self, namespace: Namespace) -> Grant:
         """The grant of someone without a token: no rights. Whether that suffices the relay's settings say."""
@@ -81,7 +90,7 @@ class Authorizer:
 
     def deadline(self, grant: Grant) -> float:
         """The unix time at which what lives on this grant ends unless it is renewed."""
-        return grant.expires_at + self._grace_seconds
+        return 0.0 if grant in self._ended else grant.expires_at + self._grace_seconds
 
     def _verify(self, token: Token, namespace: Namespace, relay: Relay | None, now: float) -> Grant:
         owner = relay if relay is not None else _named_relay(token, namespace)

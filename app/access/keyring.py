@@ -10,6 +10,8 @@ from typing import Literal
 from app.namespace import Right, Rule
 
 ROOT_RULE = "RootManageSharedAccessKey"
+EMULATOR_KEY = "2YN1PPQ/K4I9aZ3WicQKMCsWDklO0r1rWpSb6ChU8yg="  # everybody knows it, and the other
+EMULATOR_SECOND_KEY = "ovTXIYUXjqVsZixao72S1wOcb6HS9tOn51jQXfn9b1U="
 MAX_RULES = 12  # in one scope, as Azure Relay has it
 
 

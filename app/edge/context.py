@@ -16,6 +16,7 @@ from app.edge.owed import Owed
 from app.edge.realm import Realm
 from app.edge.wheel import Wheel
 from app.errors import Close, RelayError, as_relay_error
+from app.faults import Faults
 from app.hosts import Hosts
 from app.namespace import Namespace
 
@@ -65,6 +66,7 @@ class Context:
     rendezvous: dict[str, Appointment] = field(default_factory=dict)  # by the secret in its URL
     owed: Owed = field(init=False)
     turns: Turns = field(default_factory=Turns)
+    faults: Faults | None = None  # the emulator's
     stalled: int = 0  # sides of joined sockets whose peer reads too slowly now
     read_buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
     publish_buffer: memoryview = field(init=False)  # the start of the same memory

@@ -25,6 +25,7 @@ from app.errors import (
     ListenerGone,
     Overloaded,
 )
+from app.faults import Delayable
 from app.namespace import Relay, Right
 from app.telemetry import printable
 from app.wire.azure.commands import RenewToken, Response, Unknown, parse_command
@@ -100,13 +101,12 @@ class ControlChannel(CommandSocket):
             raise ListenerGone("The listener left before the request could be delivered.")
         if self.outflow.backlog() + self._due_bytes > MAX_OWED_BYTES:
             raise Overloaded("The listener does not read its control channel.", retry_after=1)
-        if not self._due:
-            self.context.loop.call_soon(self._flush)
         frames = encode_frame(TEXT, command)
         if body is not None:
             frames += encode_frame(BINARY, body)
-        self._due.append(frames)
-        self._due_bytes += len(frames)
+        if self.context.faults is not None and self._is_held_up(command, frames):
+            return
+        self._post(frames)
 
     def expect(self, request_id: str, request: RelayedRequest) -> None:
         """Route the answer to `request_id` to `request`."""
@@ -160,7 +160,8 @@ class ControlChannel(CommandSocket):
         """End if the relay or the key behind this listener is gone."""
         close = self.realm.ending(self.relay, self.address)
         if close is None and not self.context.is_live(self.grant):
-            close = KEY_REVOKED
+            is_expired = self.context.clock() > self.context.authorizer.deadline(self.grant)
+            close = TOKEN_EXPIRED if is_expired else KEY_REVOKED
         if close is not None:
             self.end(close)
 
@@ -188,6 +189,20 @@ class ControlChannel(CommandSocket):
         self.realm.roster.remove(self)
         self.realm.touch(self.relay)
         self.context.lives.discard(self)
+
+    def _post(self, frames: bytes) -> None:
+        if not self._due:
+            self.context.loop.call_soon(self._flush)
+        self._due.append(frames)
+        self._due_bytes += len(frames)
+
+    def _is_held_up(self, command: bytes, frames: bytes) -> bool:
+        assert self.context.faults is not None
+        action: Delayable = "accept" if command.startswith(b'{"accept"') else "request"
+        seconds = self.context.faults.delay(self.realm.namespace, action, self.address)
+        if seconds:
+            self.context.wheel.after(seconds, lambda: self._post(frames))
+        return bool(seconds)
 
     def _flush(self) -> None:
         due, self._due, self._due_bytes = self._due, [], 0

@@ -52,7 +52,7 @@ from app.wire.azure.exchange import (
     reason_phrase,
     response_headers,
 )
-from app.wire.azure.handshake import request_address
+from app.wire.azure.handshake import matching_path, request_address
 from app.wire.frames import BINARY, CONTINUATION, TEXT, encode_frame
 from app.wire.http import Head, Headers
 
@@ -95,6 +95,8 @@ class RelayedRequest(Exchange):
         if not isinstance(asked, Asked):
             asked = head.memo = Asked(head)
         realm = context.realm(head.host)
+        if context.faults is not None:
+            context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
         relay, address, grant = admit(context, realm, Right.SEND, asked.raw_path, asked.token)
         self.listener = listener = find_listener(realm, relay, address, head)
         self.id = new_tracking_id(None, context.node)

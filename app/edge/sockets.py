@@ -91,6 +91,8 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
 def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wish) -> Socket:
     handshake, token, _ = wish
     realm = context.realm(head.host)
+    if context.faults is not None:
+        context.faults.refuse(realm.namespace, "listen", handshake.path)
     relay, address, grant = admit(context, realm, Right.LISTEN, handshake.raw_path, token, opens_dynamic=True)
     quota = context.settings.limits.listeners
     if quota and realm.roster.count(relay.key) >= quota:
@@ -102,6 +104,8 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
 def _connect(context: Context, transport: asyncio.Transport, head: Head, wish: Wish) -> Socket:
     handshake, token, is_authorization = wish
     realm = context.realm(head.host)
+    if context.faults is not None:
+        context.faults.refuse(realm.namespace, "connect", handshake.path)
     relay, address, grant = admit(context, realm, Right.SEND, handshake.raw_path, token)
     listener = find_listener(realm, relay, address, head)
     is_consumed = is_authorization and not grant.is_anonymous

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _log = logging.getLogger("fanway.edge")
 
@@ -41,7 +41,8 @@ class Wheel:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolution_seconds: float = 0.25) -> None:
         self._loop = loop
-        self.now = loop.time
+        self.now: Callable[[], float] = loop.time
+        self._ahead = 0.0
         self._resolution = resolution_seconds
         self._buckets: dict[int, set[Deadline]] = {}
         self._last = 0
@@ -49,7 +50,7 @@ class Wheel:
 
     def after(self, seconds: float, callback: Callable[[], None]) -> Deadline:
         """Call `callback` in `seconds`, unless cancelled."""
-        now = self._loop.time()
+        now = self.now()
         bucket = int((now + seconds) / self._resolution) + 1
         if self._timer is None:
             self._last = int(now / self._resolution)
@@ -57,6 +58,15 @@ class Wheel:
         deadline = Deadline(callback, self._buckets, bucket)
         self._buckets.setdefault(bucket, set()).add(deadline)
         return deadline
+
+    def advance(self, seconds: float) -> None:
+        """Let so much time pass at once for whoever waits here: the emulator's clock was moved on."""
+        self._ahead += seconds
+        loop_time, ahead = self._loop.time, self._ahead
+        self.now = lambda: loop_time() + ahead
+        if self._timer is not None:
+            self._timer.cancel()
+            self._turn()
 
     def stop(self) -> None:
         """Drop all deadlines and the timer."""
@@ -66,8 +76,11 @@ class Wheel:
             self._timer = None
 
     def _turn(self) -> None:
-        now = int(self._loop.time() / self._resolution)
-        due = [self._buckets.pop(bucket) for bucket in range(self._last + 1, now + 1) if bucket in self._buckets]
+        now = int(self.now() / self._resolution)
+        passed: Iterable[int] = range(self._last + 1, now + 1)
+        if now - self._last > len(self._buckets):  # a leap
+            passed = sorted(bucket for bucket in self._buckets if bucket <= now)
+        due = [self._buckets.pop(bucket) for bucket in passed if bucket in self._buckets]
         self._last = now
         for deadlines in due:
             for deadline in list(deadlines):

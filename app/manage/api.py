@@ -28,6 +28,8 @@ from app.errors import (
     as_relay_error,
 )
 from app.hosts import Hosts
+from app.manage.emulator import Emulation
+from app.manage.emulator import router as emulator
 from app.manage.shapes import (
     AliasList,
     FailureBody,
@@ -61,6 +63,10 @@ class Context(Protocol):
 
     @property
     def hosts(self) -> Hosts: ...
+
+    @property
+    def emulator(self) -> Emulation | None:
+        """What `--emulator` adds."""
 
     def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
         """How many listeners and subscriptions a relay has."""
@@ -265,6 +271,8 @@ def create_api(context: Context) -> FastAPI:
     api.state.context = context
     api.include_router(router)
     api.include_router(health)
+    if context.emulator is not None:
+        api.include_router(emulator)
     api.add_middleware(_BodyLimit)
     for kind in (RelayError, FanoutError):
         api.add_exception_handler(kind, _refuse)

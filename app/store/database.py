@@ -84,6 +84,14 @@ async def open_database(path: Path, *, alone: bool = False) -> Database:
         raise
 
 
+async def open_memory() -> Database:
+    """A database that ends with the process; nothing of it touches a disk."""
+    connection = await aiosqlite.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    await connection.execute("PRAGMA foreign_keys=ON")
+    return Database(connection)
+
+
 async def _connected(path: Path, lock: int | None) -> Database:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -22,7 +22,7 @@ PAGES = [
     if not {".venv", "node_modules", ".pytest_cache"} & set(path.relative_to(ROOT).parts)
 ]
 FOLDERS = ("app", "bench", "clients", "docs", "fanout", "migrations", "tests")
-CLIENT_VARIABLES = {"URL", "KEY", "KEY_NAME", "TOKEN", "CA", "CONNECTION_STRING", "CONFIG", "DEBUG"}
+CLIENT_VARIABLES = {"URL", "KEY", "KEY_NAME", "TOKEN", "CA", "CONNECTION_STRING", "CONFIG", "COMMAND", "DEBUG"}
 
 
 def prose(page: Path) -> str:

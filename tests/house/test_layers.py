@@ -18,6 +18,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "app.errors": ("fanout.errors",),
     "app.namespace": (),
     "app.telemetry": (),
+    "app.faults": ("app.errors", "app.namespace"),
     "app.hosts": ("app.errors", "app.namespace"),
     "app.config": ("app.hosts",),
     "app.certificates": ("app.config", "app.store"),
@@ -30,6 +31,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "app.access",
         "app.config",
         "app.errors",
+        "app.faults",
         "app.hosts",
         "app.namespace",
         "app.telemetry",
@@ -40,6 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "app.manage": (
         "app.access",
         "app.errors",
+        "app.faults",
         "app.hosts",
         "app.namespace",
         "app.store",
@@ -47,6 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "app.wire",
         "fanout",
     ),
+    "app.emulator": ("app", "fanout"),
     "app.gateway": ("app", "fanout"),
     "app.commands": ("app", "fanout"),
 }

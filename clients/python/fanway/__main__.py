@@ -1,0 +1,5 @@
+"""`python -m fanway` is the `fanway` command."""
+
+from fanway.cli import main
+
+main()
