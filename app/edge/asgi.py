@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -18,6 +18,7 @@ class AsgiExchange(Exchange):
     """One request through uvicorn's cycle: it frames the answer and applies back-pressure itself."""
 
     cycle: RequestResponseCycle
+    state: ClassVar[dict[str, object]] = {}  # what the application is told beside the request
 
     def start(self) -> None:
         seam, head = self.seam, self.head
@@ -29,7 +30,7 @@ class AsgiExchange(Exchange):
             "client": get_remote_addr(seam.transport),
             "scheme": "https" if is_ssl(seam.transport) else "http",
             "root_path": "",
-            "state": {},
+            "state": {**self.state},
             "method": head.method,
             "path": unquote(head.path),
             "raw_path": head.path.encode(),

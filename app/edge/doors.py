@@ -10,12 +10,11 @@ from app.edge.asgi import AsgiExchange
 from app.edge.exchange import Exchange
 from app.edge.feeds import http as feed_http
 from app.edge.feeds import sockets as feed_sockets
-from app.edge.information import EntityRead
+from app.edge.management import AtomExchange, is_for_gateway
 from app.edge.refusal import Door
 from app.edge.requests import RelayedRequest
 from app.edge.websocket import Socket
 from app.errors import BadRequest, EndpointNotFound, GatewayDraining
-from app.wire.azure.atom import is_for_management
 from app.wire.azure.handshake import is_hc_path
 from app.wire.http import Head
 
@@ -34,8 +33,8 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
     """The exchange that will answer a request."""
     if not head.path.startswith("/-/"):
         _refuse_when_draining(connection.context)
-        if "x-process-at" in head.names and is_for_management(head.headers):
-            return EntityRead(connection, head)
+        if is_for_gateway(connection.context, head):
+            return AtomExchange(connection, head)
         return RelayedRequest(connection, head)
     if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
         _refuse_when_draining(connection.context)

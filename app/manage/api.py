@@ -28,6 +28,7 @@ from app.errors import (
     as_relay_error,
 )
 from app.hosts import Hosts
+from app.manage.atom import AtomDoor
 from app.manage.emulator import Emulation
 from app.manage.emulator import router as emulator
 from app.manage.shapes import (
@@ -274,6 +275,7 @@ def create_api(context: Context) -> FastAPI:
     if context.emulator is not None:
         api.include_router(emulator)
     api.add_middleware(_BodyLimit)
+    api.add_middleware(AtomDoor, context=context)
     for kind in (RelayError, FanoutError):
         api.add_exception_handler(kind, _refuse)
     api.add_exception_handler(RequestValidationError, _refuse_shape)

@@ -7,7 +7,7 @@ gateway having shown something that it does not remember.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceede
 from app.namespace import Change, Namespace, Profile, Relay, Right, Rule, fold
 from app.store.database import Database
 from app.store.rows import namespace_of, relay_of, row_of_namespace, row_of_relay, row_of_rule, rule_of
-from app.store.settings import NamespaceSettings, RelaySettings
+from app.store.settings import NamespaceSettings, RelaySettings, RuleSettings
 from fanout.address import check_address
 
 MAX_RELAYS = 10_000  # in one namespace, as Azure Relay has it
@@ -119,11 +119,20 @@ class Registry:
         for _, removed in self._followers:
             removed(namespace)
 
-    async def put_relay(self, namespace: Namespace, name: str, settings: RelaySettings) -> Relay:
-        """Create a relay or replace its settings; its rules stay.
+    async def put_relay(
+        self,
+        namespace: Namespace,
+        name: str,
+        settings: RelaySettings,
+        rules: Sequence[RuleSettings] | None = None,
+        *,
+        exists: bool | None = None,
+    ) -> Relay:
+        """Create a relay or replace its settings; with `rules` its rules become these, all or nothing, else they stay.
 
-        Another profile makes it a new relay of the same name and ends what lives on the old one. A dynamic
-        relay becomes a provisioned one. Raises `BadRequest` and `QuotaExceeded`.
+        `exists` says what must be so: that one is provisioned (True), that none is (False). Another profile makes
+        it a new relay of the same name and ends what lives on the old one. A dynamic relay becomes a provisioned
+        one. Raises `BadRequest`, `QuotaExceeded`, `EndpointNotFound` and `AddressExists`.
         """
         check_relay_name(name)
         if settings.profile.is_dynamic_only:
@@ -133,10 +142,21 @@ class Registry:
         now = self._clock()
         async with self._database.transaction():
             old = namespace.relays.get(fold(name))
+            if exists is not None and exists != (old is not None and not old.is_dynamic):
+                if exists:
+                    raise EndpointNotFound("Endpoint does not exist.")
+                raise AddressExists(f"A relay '{name}' exists already.")
             if old is None and len(namespace.relays) >= MAX_RELAYS:
                 raise QuotaExceeded(f"A namespace holds at most {MAX_RELAYS} relays.", status=403)
             fresh = _fresh(name if old is None else old.name, settings, old, now)
+            if rules is not None:
+                fresh.rules = _settled_rules(fresh.rules, rules)
             await self._replace("relays", row_of_relay(namespace, fresh))
+            if rules is not None:
+                where = (namespace.name, fresh.key)
+                await self._database.execute("DELETE FROM rules WHERE namespace = ? AND relay = ?", where)
+                for rule in fresh.rules.values():
+                    await self._replace("rules", row_of_rule(namespace, fresh, rule))
         return _apply(namespace, old, fresh)
 
     async def delete_relay(self, namespace: Namespace, relay: Relay) -> None:
@@ -182,23 +202,13 @@ class Registry:
         secondary_key: str | None = None,
     ) -> Rule:
         """Create a rule or change it. Keys not given stay, or are generated. Raises `BadRequest`, `QuotaExceeded`."""
-        if not _RULE_NAME.fullmatch(name):
-            raise BadRequest("A rule's name is 1 to 256 letters, digits and '._~-'.")
-        if not rights:
-            raise BadRequest("A rule needs at least one of Listen, Send, Manage.")
-        if any(key is not None and not 1 <= len(key) <= 256 for key in (primary_key, secondary_key)):
-            raise BadRequest("A key is 1 to 256 characters long.")
+        wanted = RuleSettings(name, rights, primary_key, secondary_key)
+        _check_rule(wanted)
         async with self._database.transaction():
             rules = _rules(namespace, relay)
-            old = rules.get(fold(name))
-            if old is None and len(rules) >= MAX_RULES:
+            if fold(name) not in rules and len(rules) >= MAX_RULES:
                 raise QuotaExceeded(f"A scope holds at most {MAX_RULES} rules.", status=403)
-            rule = new_rule(
-                old.name if old else name,
-                rights,
-                primary_key or (old.primary_key if old else None),
-                secondary_key or (old.secondary_key if old else None),
-            )
+            rule = _settled_rule(rules, wanted)
             await self._store_rule(namespace, relay, rule)
         return _put(namespace, relay, rule)
 
@@ -295,6 +305,39 @@ def _rule(namespace: Namespace, relay: Relay | None, name: str) -> Rule:
     return rule
 
 
+def _check_rule(rule: RuleSettings) -> None:
+    if not _RULE_NAME.fullmatch(rule.name):
+        raise BadRequest("A rule's name is 1 to 256 letters, digits and '._~-'.")
+    if not rule.rights:
+        raise BadRequest("A rule needs at least one of Listen, Send, Manage.")
+    if any(key is not None and not 1 <= len(key) <= 256 for key in (rule.primary_key, rule.secondary_key)):
+        raise BadRequest("A key is 1 to 256 characters long.")
+
+
+def _settled_rule(rules: Mapping[str, Rule], wanted: RuleSettings) -> Rule:
+    """What the rule will be, beside or instead of one of these."""
+    old = rules.get(fold(wanted.name))
+    return new_rule(
+        old.name if old else wanted.name,
+        wanted.rights,
+        wanted.primary_key or (old.primary_key if old else None),
+        wanted.secondary_key or (old.secondary_key if old else None),
+    )
+
+
+def _settled_rules(rules: Mapping[str, Rule], wanted: Sequence[RuleSettings]) -> dict[str, Rule]:
+    """What a scope will hold when these are all of its rules."""
+    if len(wanted) > MAX_RULES:
+        raise QuotaExceeded(f"A scope holds at most {MAX_RULES} rules.", status=403)
+    settled: dict[str, Rule] = {}
+    for each in wanted:
+        _check_rule(each)
+        if fold(each.name) in settled:
+            raise BadRequest(f"The rule '{each.name}' is named twice.")
+        settled[fold(each.name)] = _settled_rule(rules, each)
+    return settled
+
+
 def _put(namespace: Namespace, relay: Relay | None, rule: Rule) -> Rule:
     _rules(namespace, relay)[fold(rule.name)] = rule
     namespace.announce(Change("rule-changed", relay, fold(rule.name)))
@@ -322,7 +365,14 @@ def _apply(namespace: Namespace, old: Relay | None, fresh: Relay) -> Relay:
         for name in (*(each.name for each in fields(RelaySettings)), "updated_at"):
             setattr(old, name, getattr(fresh, name))
         old.is_dynamic = False
+        gone = old.rules.keys() - fresh.rules.keys()
+        changed = [name for name, rule in fresh.rules.items() if old.rules.get(name) != rule]
+        old.rules = fresh.rules
         namespace.announce(Change("relay-changed", old))
+        for name in gone:
+            namespace.announce(Change("rule-removed", old, name))
+        for name in changed:
+            namespace.announce(Change("rule-changed", old, name))
         return old
     if old is not None:
         del namespace.relays[old.key]

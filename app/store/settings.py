@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from app.namespace import HistoryLimits, Namespace, NetworkRules, Profile, Relay, RelayDeadlines
+from app.namespace import HistoryLimits, Namespace, NetworkRules, Profile, Relay, RelayDeadlines, Right
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,16 @@ class RelaySettings:
     def of(cls, relay: Relay) -> RelaySettings:
         """The settings that a relay has now."""
         return cls(**{each.name: getattr(relay, each.name) for each in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """What can be chosen for a rule. A key that is None stays as it is, or is generated."""
+
+    name: str
+    rights: Right
+    primary_key: str | None = field(default=None, repr=False)
+    secondary_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

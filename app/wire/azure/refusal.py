@@ -6,10 +6,8 @@ small XML body, and in a Close frame's reason. The caller adds the tracking part
 
 from __future__ import annotations
 
-import re
-from xml.sax.saxutils import escape
-
 from app.errors import AcceptTimeout, EndpointNotFound, NoListener, RelayError
+from app.wire.azure.xml import escaped
 
 XML_CONTENT_TYPE = "application/xml; charset=utf-8"
 
@@ -23,10 +21,7 @@ SENTENCES: dict[type[RelayError], str] = {
 
 FILTERED = "None of the connected listeners meet the AllowedListeners/DisallowedListeners criteria."
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
-
 
 def xml_body(status: int, sentence: str) -> bytes:
     """The body of a refused request, in the shape of Azure's own errors; its type is `XML_CONTENT_TYPE`."""
-    detail = escape(_NOT_XML.sub("?", sentence))
-    return f"<Error><Code>{status}</Code><Detail>{detail}</Detail></Error>".encode()
+    return f"<Error><Code>{status}</Code><Detail>{escaped(sentence)}</Detail></Error>".encode()

@@ -26,6 +26,8 @@ NOW = 1700000000.0
 class World:
     """A gateway's registry without its edge."""
 
+    emulator = None
+
     def __init__(self, registry: Registry, namespace: Namespace) -> None:
         self.registry, self.namespace = registry, namespace
         self.hosts = Hosts(registry.namespaces, is_loopback=False)

@@ -21,7 +21,7 @@ from app.namespace import (
 )
 from app.store.database import open_database
 from app.store.registry import Registry, check_relay_name
-from app.store.settings import NamespaceSettings, RelaySettings
+from app.store.settings import NamespaceSettings, RelaySettings, RuleSettings
 from fanout.errors import InvalidAddress
 
 SETTINGS = RelaySettings(
@@ -76,6 +76,52 @@ async def test_changed_settings_keep_the_relay_its_rules_and_its_age(
     assert (relay.name, relay.budget) == ("shop", 5000)
     assert [change.kind for change in changes] == ["relay-added", "rule-changed", "relay-changed"]
     assert (await again(tmp_path / "fanway.db")).relays["shop"].rules == relay.rules
+
+
+async def test_rules_that_come_with_a_relay_are_all_of_its_rules(
+    registry: Registry, namespace: Namespace, changes: list[Change], tmp_path: Path
+) -> None:
+    wanted = [RuleSettings("Kept", Right.SEND, "first"), RuleSettings("gone", Right.LISTEN)]
+    relay = await registry.put_relay(namespace, "shop", RelaySettings(), wanted, exists=False)
+    assert {name: rule.name for name, rule in relay.rules.items()} == {"kept": "Kept", "gone": "gone"}
+    assert (await again(tmp_path / "fanway.db")).relays["shop"].rules == relay.rules
+    old, secondary = changes.copy(), relay.rules["kept"].secondary_key
+    changes.clear()
+    await registry.put_relay(
+        namespace, "shop", RelaySettings(), [RuleSettings("KEPT", Right.MANAGE, "other")], exists=True
+    )
+    assert relay.rules == {"kept": Rule("Kept", Right.MANAGE, "other", secondary)}
+    assert (await again(tmp_path / "fanway.db")).relays["shop"].rules == relay.rules
+    assert [change.kind for change in old] == ["relay-added"]
+    assert [(change.kind, change.rule) for change in changes] == [
+        ("relay-changed", None),
+        ("rule-removed", "gone"),
+        ("rule-changed", "kept"),
+    ]
+
+
+async def test_a_relay_whose_rules_cannot_be_is_not_made(
+    registry: Registry, namespace: Namespace, changes: list[Change], tmp_path: Path
+) -> None:
+    good = RuleSettings("good", Right.SEND)
+    for bad in (RuleSettings("a b", Right.SEND), RuleSettings("r", Right.NONE), RuleSettings("GOOD", Right.SEND)):
+        with pytest.raises(BadRequest):
+            await registry.put_relay(namespace, "shop", RelaySettings(), [good, bad])
+    many = [RuleSettings(f"rule{number}", Right.SEND) for number in range(13)]
+    with pytest.raises(QuotaExceeded):
+        await registry.put_relay(namespace, "shop", RelaySettings(), many)
+    assert (namespace.relays, changes) == ({}, [])
+    assert (await again(tmp_path / "fanway.db")).relays == {}
+
+
+async def test_what_must_exist_and_what_must_not(registry: Registry, namespace: Namespace) -> None:
+    with pytest.raises(EndpointNotFound):
+        await registry.put_relay(namespace, "shop", RelaySettings(), exists=True)
+    await registry.put_relay(namespace, "shop", RelaySettings(), exists=False)
+    with pytest.raises(AddressExists):
+        await registry.put_relay(namespace, "SHOP", RelaySettings(), exists=False)
+    registry.ensure_dynamic(namespace, "fleeting")
+    assert not (await registry.put_relay(namespace, "fleeting", RelaySettings(), exists=False)).is_dynamic
 
 
 async def test_another_profile_is_another_relay_with_the_same_rules(
