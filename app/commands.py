@@ -188,6 +188,8 @@ def ready_line(started: Started) -> str:
         "ca": str(started.ca) if started.ca else None,
         "key_name": started.key_name,
     }
+    doors = {"nettcp_url": started.nettcp_url, "nettcp_tls_url": started.nettcp_tls_url}
+    line |= {name: url for name, url in doors.items() if url}
     if started.is_emulator:
         line |= {"key": started.key, "connection_string": _connection_string(started, started.tls_url or started.url)}
     return json.dumps(line)
@@ -205,6 +207,7 @@ def banner(started: Started) -> str:
         lines.append(f"  {_endpoint(started)}")
     elif started.is_first_start:
         lines.append(f"  key {started.key_name}: {started.key}")
+    lines += [f"  {url}" for url in (started.nettcp_url, started.nettcp_tls_url) if url]
     if started.is_first_start:
         lines.append(f"The key is shown this once; it lies in {key_file}, commands run in this folder find it.")
     else:

@@ -117,6 +117,12 @@ class Settings(BaseSettings):
         default="127.0.0.1:8443",
         description="HOST:PORT for TLS. Left alone it follows the host of `listen`, and its port 0.",
     )
+    nettcp_listen: str | None = Field(
+        default=None, description="HOST:PORT for `net.tcp` clients (WCF). Left out: there is no such door."
+    )
+    nettcp_tls_listen: str | None = Field(
+        default=None, description="HOST:PORT for `net.tcp` inside TLS, when there is a certificate."
+    )
     tls: bool = Field(default=True, description="Listen with TLS too, when there is a certificate.")
     dev_tls: bool | None = Field(
         default=None,
@@ -162,10 +168,11 @@ class Settings(BaseSettings):
     budgets: Budgets = Field(default=Budgets(), description="")
     history: HistoryDefaults = Field(default=HistoryDefaults(), description="")
 
-    @field_validator("listen", "tls_listen")
+    @field_validator("listen", "tls_listen", "nettcp_listen", "nettcp_tls_listen")
     @classmethod
-    def _is_bind(cls, value: str) -> str:
-        parse_bind(value)
+    def _is_bind(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_bind(value)
         return value
 
     @property
@@ -186,6 +193,7 @@ class Settings(BaseSettings):
     def is_loopback(self) -> bool:
         """Whether nothing but this machine can reach the gateway."""
         explicit = [self.tls_listen] if self.tls and "tls_listen" in self.model_fields_set else []
+        explicit += [text for text in (self.nettcp_listen, self.nettcp_tls_listen) if text is not None]
         return all(is_loopback(parse_bind(text).host) for text in [self.listen, *explicit])
 
     @property

@@ -5,7 +5,7 @@ adds when it renders (see `app.telemetry.sentence`). A class's first sentence sa
 docs/errors.md is made from it.
 
     RelayError
-      BadRequest         UnknownAction  PeerWireError  UpgradeRequired
+      BadRequest         UnknownAction  PeerWireError  FramingError  UpgradeRequired
       AccessError        Unauthorized (TokenExpired)  ClaimMissing
       AddressError       EndpointNotFound  UnknownHost  NoListener  AddressExists
       RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone  BadAnswer
@@ -70,6 +70,19 @@ class PeerWireError(BadRequest):
     def __init__(self, message: str, *, close: int = 1002, status: int | None = None) -> None:
         super().__init__(message, status=status)
         self.close = close
+
+
+class FramingError(BadRequest):
+    """A net.tcp peer broke the framing, or asks for what is not offered.
+
+    `fault` is the URI of the Fault record that it gets.
+    """
+
+    code = "FramingError"
+
+    def __init__(self, message: str, fault: str) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class AccessError(RelayError):

@@ -25,7 +25,8 @@ import uvloop
 
 from app.access.authorize import Authorizer
 from app.certificates import CertificateFiles, prepare_certificates
-from app.config import Bind, Settings
+from app.config import Bind, Settings, parse_bind
+from app.edge import nettcp
 from app.edge.context import Context
 from app.edge.realm import Realm
 from app.edge.seam import bind
@@ -57,6 +58,8 @@ class Started(NamedTuple):
     ca: Path | None
     allows_dynamic_relays: bool = True
     is_emulator: bool = False
+    nettcp_url: str | None = None
+    nettcp_tls_url: str | None = None
 
 
 class Gateway:
@@ -198,17 +201,23 @@ class Gateway:
         return EdgeServer(config, self.context, listens, handles_signals=self._handles_signals)
 
     def _bind(self, certificates: CertificateFiles | None) -> list[Listen]:
-        listens = [Listen(_bound(self.settings.plain_bind), None)]
-        if certificates is not None and self.settings.tls_bind is not None:
+        settings, door = self.settings, nettcp.serve(self.context)
+        listens = [Listen(_bound(settings.plain_bind), None)]
+        if certificates is not None and settings.tls_bind is not None:
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             tls.minimum_version = ssl.TLSVersion.TLSv1_2
             tls.load_cert_chain(certificates.certificate, certificates.key)
-            listens.append(Listen(_bound(self.settings.tls_bind), tls))
+            listens.append(Listen(_bound(settings.tls_bind), tls))
+            if settings.nettcp_tls_listen is not None:
+                listens.append(Listen(_bound(parse_bind(settings.nettcp_tls_listen)), tls, door))
+        if settings.nettcp_listen is not None:
+            listens.append(Listen(_bound(parse_bind(settings.nettcp_listen)), None, door))
         return listens
 
     def _describe(self, listens: list[Listen], certificates: CertificateFiles | None) -> Started:
         opened, namespace = self.opened, self.namespace
-        urls = [_url(listen) for listen in listens]
+        urls = [_url(listen) for listen in listens if listen.protocol is None]
+        doors = [listen for listen in listens if listen.protocol is not None]
         tls_url = urls[1] if len(urls) > 1 else None
         authority = certificates.authority if certificates is not None else None
         opened.write_connection(urls[0], tls_url, authority)
@@ -229,6 +238,8 @@ class Gateway:
             ca=authority,
             allows_dynamic_relays=self.settings.allows_dynamic_relays,
             is_emulator=opened.is_emulated,
+            nettcp_url=next((_url(each) for each in doors if each.tls is None), None),
+            nettcp_tls_url=next((_url(each) for each in doors if each.tls is not None), None),
         )
 
     def _sweep(self) -> None:
@@ -273,6 +284,8 @@ def _url(listen: Listen) -> str:
     host, port = listen.socket.getsockname()[:2]
     host = _reachable(host)
     scheme = "http" if listen.tls is None else "https"
+    if listen.protocol is not None:
+        scheme = "net.tcp"
     if listen.tls is not None and host in ("127.0.0.1", "::1"):
         host = "localhost"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -60,6 +60,8 @@ class World:
     ca: Path | None
     client: httpx.AsyncClient
     cleanup: contextlib.AsyncExitStack = field(repr=False)
+    nettcp_port: int = 0
+    nettcp_tls_port: int = 0
 
     @property
     def host(self) -> str:
@@ -291,4 +293,7 @@ async def running_gateway(
         assert port is not None
         cleanup.push_async_callback(gateway.stop)
         async with contextlib.AsyncExitStack() as peers:
-            yield World(gateway, clock, port, tls_port, started.ca, client, peers)
+            nettcp_port, nettcp_tls_port = (
+                int(url.rpartition(":")[2]) if url else 0 for url in (started.nettcp_url, started.nettcp_tls_url)
+            )
+            yield World(gateway, clock, port, tls_port, started.ca, client, peers, nettcp_port, nettcp_tls_port)

@@ -32,9 +32,7 @@ def refusal(
 ) -> tuple[int, str, Headers, bytes]:
     """Status, reason phrase, headers and body for `error`, counted and logged without any secret."""
     tracking_id = tracking_id or new_tracking_id(None, context.node)
-    context.counters["refusals"] += 1
-    path = printable(head.path, 512) if head else ""
-    _log.info("refused %s: %s %s (%s)", path, error.status, printable(error.message), tracking_id)
+    note_refusal(context, head, error, tracking_id)
     text = explain(head, error, tracking_id)
     headers: Headers = [("TrackingId", tracking_id)]
     if error.retry_after is not None:
@@ -51,6 +49,13 @@ def refusal(
         body = orjson.dumps({"error": detail})
         headers.append(("Content-Type", "application/json"))
     return error.status, text, headers, body
+
+
+def note_refusal(context: Context, head: Head | None, error: RelayError, tracking_id: str) -> None:
+    """Count a refusal, and log it with its tracking id and without any secret."""
+    context.counters["refusals"] += 1
+    path = printable(head.path, 512) if head else ""
+    _log.info("refused %s: %s %s (%s)", path, error.status, printable(error.message), tracking_id)
 
 
 def explain(head: Head | None, error: RelayError, tracking_id: str) -> str:

@@ -31,10 +31,11 @@ TICK_SECONDS = 1.0
 
 
 class Listen(NamedTuple):
-    """A bound socket, and the TLS context to serve on it, if any."""
+    """A bound socket, the TLS context to serve on it, if any, and what serves it: HTTP if nothing else is named."""
 
     socket: socket.socket
     tls: ssl.SSLContext | None
+    protocol: Callable[[], asyncio.BaseProtocol] | None = None
 
 
 class EdgeServer(uvicorn.Server):
@@ -60,7 +61,7 @@ class EdgeServer(uvicorn.Server):
         for listen in self._listens:
             tune_listening(listen.socket)
             server = await loop.create_server(
-                protocol,
+                listen.protocol or protocol,
                 sock=listen.socket,
                 ssl=listen.tls,
                 ssl_handshake_timeout=self._context.settings.limits.head_seconds if listen.tls else None,

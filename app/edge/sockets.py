@@ -125,7 +125,7 @@ def _accept(
     except BadAnswer as error:
         sender.turn_away(error)
         raise
-    return AcceptingListener(context, transport, head, sender, sub_protocol)
+    return sender.counterpart(context, transport, head, sub_protocol)
 
 
 class WaitingSender(SplicedSocket):
@@ -171,6 +171,12 @@ class WaitingSender(SplicedSocket):
         self.context.lives.add(self)
         self.context.counters["senders"] += 1
         self._patience = self.context.wheel.after(self.context.settings.deadlines.accept_seconds, self._on_timeout)
+
+    def counterpart(
+        self, context: Context, transport: asyncio.Transport, head: Head, sub_protocol: str | None
+    ) -> AcceptingListener:
+        """The other end of this rendezvous."""
+        return AcceptingListener(context, transport, head, self, sub_protocol)
 
     def meet(self, listener: SplicedSocket, sub_protocol: str | None) -> None:
         """The listener is here: both upgrades are answered, the rendezvous is used up."""

@@ -118,8 +118,12 @@ class SplicedSocket(Socket):
         if self._has_closed:  # it had said goodbye; its mate may still say its own, until the deadline
             mate.transport.resume_reading()
             return
-        mate.is_ending = True
-        mate.finish()
+        mate.cut()
+
+    def cut(self) -> None:
+        """Its mate was lost: the end comes without a Close frame, so that a cut never looks like an end."""
+        self.is_ending = True
+        self.finish()
 
     def _note_stalled(self, is_stalled: bool) -> None:
         self.context.stalled += is_stalled - self._is_stalled
@@ -164,8 +168,7 @@ class SplicedSocket(Socket):
         self.send_close(error.close, explain(None, error, new_tracking_id(None, self.context.node)))
         self.linger()
         if self.mate is not None and not self.mate.is_lost:
-            self.mate.is_ending = True
-            self.mate.finish()
+            self.mate.cut()
 
 
 def join(sender: SplicedSocket, listener: SplicedSocket, sub_protocol: str | None) -> None:

@@ -31,6 +31,7 @@ def listen(gateway: Gateway, address: str, target: str) -> None:
     TARGET:
       :3000, localhost:3000, http://…  an HTTP server; the address is cut off the path
       tcp://host:port, unix:/path      a TCP or Unix server, for sockets
+      net.tcp://host:port/path         a net.tcp service (WCF), which gets its own address as the via
       module:app                       a Python handler function or an ASGI application
       -                                standard output
     \b

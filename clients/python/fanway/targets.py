@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -17,10 +17,12 @@ import httpx
 from fanway.errors import ConfigurationError, RelayError
 from fanway.exchange import Headers, Request, Response
 from fanway.listener import Handlers, Offer
+from fanway.nettcp_wire import ViaRewriter
 from fanway.socket import READ_BYTES, open_socket, reset
 from fanway.tcp import join_sockets, join_stream
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+NET_TCP_PORT = 808  # the scheme's own
 # Hop-by-hop (RFC 9110, 7.6.1) and what each hop writes itself.
 _HOP = {
     "connection",
@@ -140,11 +142,39 @@ class StreamTarget:
         except RelayError:
             reset(writer)
             raise
-        await join_stream(remote, reader, writer)
+        await join_stream(remote, reader, writer, self._alteration())
+
+    def _alteration(self) -> Callable[[bytes], bytes] | None:
+        """What is to be done to the bytes of one socket on their way to the server."""
+        return None
+
+
+class NetTcpTarget(StreamTarget):
+    """A `net.tcp` service. If its URL has a path, sessions get it as their via, with what the sender's via has after
+    the listener's address; else they keep the via that the sender wrote."""
+
+    def __init__(self, url: str, address: str) -> None:
+        parts = urlsplit(url)
+        super().__init__(parts.hostname or "", _port(url) or NET_TCP_PORT)
+        self._via = url.rstrip("/") if parts.path else None
+        self._address = address
+
+    def _alteration(self) -> Callable[[bytes], bytes] | None:
+        return ViaRewriter(self._local).feed if self._via is not None else None
+
+    def _local(self, via: str) -> str:
+        path = "/" + via.partition("://")[2].partition("/")[2]
+        rest = cut_address(path, self._address)
+        if rest == path:  # it is none of the address: the service shall say what it thinks of it
+            return via
+        return f"{self._via}{rest[1:] if rest == '/' or rest.startswith('/?') else rest}"
 
 
 def parse_target(text: str, address: str) -> Target:
-    """`:3000`, `host:port`, `http://…`, `tcp://host:port` or `unix:/path`. Raises ConfigurationError."""
+    """`:3000`, `host:port`, `http://…`, `tcp://host:port`, `net.tcp://host:port/path` or `unix:/path`.
+
+    Raises ConfigurationError.
+    """
     if text.startswith("unix:"):
         if path := text.removeprefix("unix:").removeprefix("//"):
             return StreamTarget(path=path)
@@ -152,6 +182,10 @@ def parse_target(text: str, address: str) -> Target:
         parts = urlsplit(text)
         if parts.hostname and _port(text):
             return StreamTarget(parts.hostname, _port(text))
+    elif text.startswith("net.tcp://"):
+        parts = urlsplit(text)
+        if parts.hostname and (_port(text) or parts.netloc == parts.hostname) and not parts.query:
+            return NetTcpTarget(text, address)
     elif text.startswith(("http://", "https://")) and urlsplit(text).hostname:
         return HttpTarget(text, address)
     elif re.fullmatch(r":\d+|\d+", text) and _port(url := f"http://localhost:{text.lstrip(':')}"):
@@ -159,7 +193,8 @@ def parse_target(text: str, address: str) -> Target:
     elif re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):\d+(/.*)?", text) and _port(url := f"http://{text}"):
         return HttpTarget(url, address)
     raise ConfigurationError(
-        f"{text!r} is no target: give :3000, localhost:3000, http://…, tcp://host:port, unix:/path, module:app or -."
+        f"{text!r} is no target: give :3000, localhost:3000, http://…, tcp://host:port, net.tcp://…, unix:/path,"
+        " module:app or -."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fanway.errors import RelayError
@@ -11,10 +11,16 @@ from fanway.socket import READ_BYTES, Socket, reset
 from fanway.socket_wire import BINARY, Fragment
 
 
-async def join_stream(socket: Socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def join_stream(
+    socket: Socket,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    alter: Callable[[bytes], bytes] | None = None,
+) -> None:
     """Pump bytes until both directions have ended. End of file is a Close frame and the other way round.
 
-    A lost socket resets the stream; a reset stream aborts the socket.
+    A lost socket resets the stream; a reset stream aborts the socket. `alter` makes of each piece that comes from the
+    socket what is written to the stream.
     """
 
     async def outward() -> None:
@@ -24,7 +30,7 @@ async def join_stream(socket: Socket, reader: asyncio.StreamReader, writer: asyn
 
     async def inward() -> None:
         async for fragment in socket.fragments():
-            writer.write(fragment.data)
+            writer.write(alter(fragment.data) if alter else fragment.data)
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()
