@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.edge import sockets
 from app.edge.asgi import AsgiExchange
+from app.edge.discovery import feed_for
 from app.edge.exchange import Exchange
 from app.edge.feeds import http as feed_http
 from app.edge.feeds import sockets as feed_sockets
@@ -35,6 +36,8 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
         _refuse_when_draining(connection.context)
         if is_for_gateway(connection.context, head):
             return AtomExchange(connection, head)
+        if head.path.endswith("/") and (feed := feed_for(connection, head)) is not None:
+            return feed
         return RelayedRequest(connection, head)
     if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
         _refuse_when_draining(connection.context)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.access.grant import Grant
 from app.edge.admission import admit, find_listener
 from app.edge.control import ControlChannel
+from app.edge.discovery import wanted_visibility
 from app.edge.origin import remote_endpoint
 from app.edge.realm import Realm
 from app.edge.requests import RelayedRequest, RequestSocket
@@ -90,6 +91,7 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
 
 def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wish) -> Socket:
     handshake, token, _ = wish
+    visibility = wanted_visibility(head)
     realm = context.realm(head.host)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "listen", handshake.path)
@@ -97,6 +99,7 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
     quota = context.settings.limits.listeners
     if quota and realm.roster.count(relay.key) >= quota:
         raise QuotaExceeded(f"The relay has {quota} listeners, the most it may have.", status=403)
+    visibility.apply(realm, relay)
     place = relay.listen_address(address)
     return ControlChannel(context, transport, head, realm, relay, place, grant, handshake.id)
 

@@ -69,6 +69,8 @@ def relay_ls(gateway: Gateway, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--profile", type=click.Choice(["native", "hybridConnection"]), help="Whom it imitates.")
 @click.option("--anonymous", is_flag=True, help="Senders need no token.")
+@click.option("--public", is_flag=True, help="List it in the discovery feed while somebody listens.")
+@click.option("--display-name", metavar="TEXT", help="Its name there (default: the last segment of NAME).")
 @click.option("--history", metavar="N|none", help="How many events it remembers.")
 @click.option("--slow", type=click.Choice(["close", "drop"]), help="What becomes of slow consumers.")
 @click.option("--budget", type=click.IntRange(min=1), metavar="BYTES", help="What a subscriber may owe.")
@@ -78,6 +80,8 @@ def relay_add(
     name: str,
     profile: str | None,
     anonymous: bool,
+    public: bool,
+    display_name: str | None,
     history: str | None,
     slow: str | None,
     budget: int | None,
@@ -88,9 +92,11 @@ def relay_add(
     Example:
       fanway relay add orders --history 5000
     """
-    settings: dict[str, Any] = {"profile": profile, "slow": slow, "budget": budget}
+    settings: dict[str, Any] = {"profile": profile, "displayName": display_name, "slow": slow, "budget": budget}
     if anonymous:
         settings["requiresClientAuthorization"] = False
+    if public:
+        settings["isPublic"] = True
     if history == "none":
         settings["history"] = {"keep": "none"}
     elif history is not None:
