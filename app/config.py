@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -103,6 +103,28 @@ class HistoryDefaults(_Part):
     bytes: int = Field(default=1 << 20, ge=0, description="Most payload bytes remembered.")
 
 
+class Arm(_Part):
+    """Azure's management (ARM), and the operators who may use it."""
+
+    enabled: bool = Field(default=True, description="Answer Azure's management at all; else its paths are relayed.")
+    operator_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Bearer token that opens it. Left alone: made on the first start, in `operator.token`.",
+    )
+    subscription: str = Field(
+        default="00000000-0000-0000-0000-000000000000",
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="Subscription of namespaces that were not made by ARM.",
+    )
+    resource_group: str = Field(
+        default="default",
+        pattern=r"^[A-Za-z0-9._()-]{0,89}[A-Za-z0-9_()-]$",
+        description="Resource group of these.",
+    )
+    page_items: int = Field(default=100, ge=1, le=1000, description="Most things on one page of a list.")
+
+
 class Settings(BaseSettings):
     """Everything that can be set. `load_settings` makes one."""
 
@@ -167,6 +189,7 @@ class Settings(BaseSettings):
     deadlines: Deadlines = Field(default=Deadlines(), description="")
     budgets: Budgets = Field(default=Budgets(), description="")
     history: HistoryDefaults = Field(default=HistoryDefaults(), description="")
+    arm: Arm = Field(default=Arm(), description="")
 
     @field_validator("listen", "tls_listen", "nettcp_listen", "nettcp_tls_listen")
     @classmethod

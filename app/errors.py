@@ -5,9 +5,9 @@ adds when it renders (see `app.telemetry.sentence`). A class's first sentence sa
 docs/errors.md is made from it.
 
     RelayError
-      BadRequest         UnknownAction  PeerWireError  FramingError  UpgradeRequired
+      BadRequest         UnknownAction  PeerWireError  FramingError  UpgradeRequired  UnknownApiVersion
       AccessError        Unauthorized (TokenExpired)  ClaimMissing
-      AddressError       EndpointNotFound  UnknownHost  NoListener  AddressExists
+      AddressError       EndpointNotFound (ParentNotFound)  UnknownHost  NoListener  AddressExists
       RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone  BadAnswer
       CapacityError      QuotaExceeded  GatewayDraining  Overloaded  PayloadTooLarge  HeadTooLarge  TooSlow
       MethodNotAllowed   NotImplementedVerb  Unsupported  InjectedFault
@@ -57,6 +57,12 @@ class UpgradeRequired(BadRequest):
     """A WebSocket upgrade is of another version than 13; the answer names ours (RFC 6455, 4.4)."""
 
     status, code = 426, "UpgradeRequired"
+
+
+class UnknownApiVersion(BadRequest):
+    """A call of Azure's management names an `api-version` that there is not; the message lists those there are."""
+
+    code = "NoRegisteredProviderFound"
 
 
 class PeerWireError(BadRequest):
@@ -117,6 +123,12 @@ class EndpointNotFound(AddressError):
     """Nothing is provisioned there."""
 
     code = "EndpointNotFound"
+
+
+class ParentNotFound(EndpointNotFound):
+    """What a thing would be in is not there itself: a namespace, or a relay whose rules are meant."""
+
+    code = "ParentResourceNotFound"
 
 
 class UnknownHost(AddressError):

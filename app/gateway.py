@@ -24,8 +24,9 @@ import uvicorn
 import uvloop
 
 from app.access.authorize import Authorizer
+from app.access.operator import Operators, StaticToken
 from app.certificates import CertificateFiles, prepare_certificates
-from app.config import Bind, Settings, parse_bind
+from app.config import Arm, Bind, Settings, parse_bind
 from app.edge import nettcp
 from app.edge.context import Context
 from app.edge.realm import Realm
@@ -35,6 +36,8 @@ from app.edge.wheel import Wheel
 from app.emulator import Emulator, MovableClock
 from app.hosts import Hosts, host_name
 from app.manage.api import create_api
+from app.manage.arm.application import ArmDoor
+from app.manage.arm.endpoint import Endpoint, Ports, find_endpoint
 from app.namespace import Change, Namespace, Relay
 from app.startup import open_registry
 from fanout.tick import Tick
@@ -86,7 +89,9 @@ class Gateway:
             self.context = self._build_context()
             if isinstance(self._clock, MovableClock):
                 self.emulator = Emulator(self.opened, self.context, self._clock)
+            self.operators = Operators([StaticToken(self.opened.operator_token)])
             listens = self._bind(certificates)
+            self.ports = _ports(listens)
             self.server = self._build_server(listens)
             self._serving = asyncio.create_task(self.server.serve())
             await self.server.ready.wait()
@@ -142,6 +147,16 @@ class Gateway:
             "counters": dict(sorted(self.context.counters.items())),
         }
 
+    # --- what Azure's management asks besides ---
+
+    @property
+    def arm(self) -> Arm:
+        return self.settings.arm
+
+    def endpoint(self, namespace: Namespace, reached: str) -> Endpoint:
+        """Where clients reach a namespace; `reached` is the URL by which one has come."""
+        return find_endpoint(namespace, self.hosts, self.ports, self.settings.advertise, reached)
+
     # --- inside ---
 
     def _build_context(self) -> Context:
@@ -187,9 +202,8 @@ class Gateway:
         return context
 
     def _build_server(self, listens: list[Listen]) -> EdgeServer:
-        api = create_api(self)
         config = uvicorn.Config(
-            api,
+            ArmDoor(self, create_api(self)),
             http=bind(self.context),
             ws="none",
             lifespan="off",
@@ -278,6 +292,11 @@ def _bound(where: Bind) -> socket.socket:
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
+
+
+def _ports(listens: list[Listen]) -> Ports:
+    plain, *tls = (listen.socket.getsockname()[1] for listen in listens)
+    return Ports(plain, tls[0] if tls else None)
 
 
 def _url(listen: Listen) -> str:

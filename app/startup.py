@@ -22,13 +22,14 @@ from app.store.settings import RelaySettings
 class Opened:
     """An open registry; close it at the end. `is_first_start`: the root key has just been made.
 
-    `is_emulated`: nothing of it is on disk, and nothing shall be.
+    `operator_token` opens what is no namespace's own. `is_emulated`: nothing of it is on disk, and nothing shall be.
     """
 
     registry: Registry
     folder: DataFolder
     namespace: Namespace
     is_first_start: bool
+    operator_token: str
     is_emulated: bool = False
 
     @property
@@ -72,12 +73,14 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
         await registry.load()
         is_first_start = not registry.namespaces
         namespace = await registry.ensure_namespace(settings.namespace, _first_root(settings, folder))
+        token = _operator_token(settings, folder)
         if provision is not None:
             await apply_provision(provision, registry, namespace)
     except BaseException:
         await database.close()
         raise
-    return Opened(registry, folder, namespace, is_first_start and not settings.emulator, settings.emulator)
+    is_first_start = is_first_start and not settings.emulator
+    return Opened(registry, folder, namespace, is_first_start, token, settings.emulator)
 
 
 async def _open(settings: Settings, folder: DataFolder) -> Database:
@@ -91,6 +94,13 @@ def _first_root(settings: Settings, folder: DataFolder) -> Rule:
     if settings.emulator:
         return Rule(ROOT_RULE, Right.MANAGE, EMULATOR_KEY, EMULATOR_SECOND_KEY)
     return new_rule(ROOT_RULE, Right.MANAGE, folder.root_key())
+
+
+def _operator_token(settings: Settings, folder: DataFolder) -> str:
+    chosen = settings.arm.operator_token
+    if settings.emulator:
+        return chosen.get_secret_value() if chosen else EMULATOR_KEY
+    return folder.operator_token(chosen.get_secret_value() if chosen else None)
 
 
 async def migrate_data(settings: Settings) -> list[Migration]:

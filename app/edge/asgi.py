@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from app.edge.exchange import Exchange
+from app.edge.origin import reached_url
 from app.errors import RelayError
 
 
@@ -31,6 +32,7 @@ class AsgiExchange(Exchange):
             "scheme": "https" if is_ssl(seam.transport) else "http",
             "root_path": "",
             "state": {**self.state},
+            "extensions": {"fanway.origin": reached_url(self.context, seam.transport, head)},
             "method": head.method,
             "path": unquote(head.path),
             "raw_path": head.path.encode(),

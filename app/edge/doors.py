@@ -1,4 +1,5 @@
-"""Which door a path leads to. Everything of our own lies under `/-/`; `/$hc` is Azure's; the rest is relayed."""
+"""Which door a path leads to. Everything of our own lies under `/-/`; `/$hc` and the paths of its management are
+Azure's; the rest is relayed."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from app.edge.refusal import Door
 from app.edge.requests import RelayedRequest
 from app.edge.websocket import Socket
 from app.errors import BadRequest, EndpointNotFound, GatewayDraining
+from app.wire.azure.arm import is_arm
 from app.wire.azure.handshake import is_hc_path
 from app.wire.http import Head
 
@@ -34,6 +36,8 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
     """The exchange that will answer a request."""
     if not head.path.startswith("/-/"):
         _refuse_when_draining(connection.context)
+        if is_arm(head.path, head.query) and connection.context.settings.arm.enabled:
+            return AsgiExchange(connection, head)
         if is_for_gateway(connection.context, head):
             return AtomExchange(connection, head)
         if head.path.endswith("/") and (feed := feed_for(connection, head)) is not None:

@@ -18,12 +18,17 @@ def base_url(context: Context, transport: asyncio.Transport, head: Head) -> str:
     """`ws://host` or `wss://host` by which a listener reached us, and so can reach us again; or the advertised URL."""
     if context.settings.advertise:
         return context.settings.advertise.replace("http", "ws", 1).rstrip("/")
+    return reached_url(context, transport, head).replace("http", "ws", 1)
+
+
+def reached_url(context: Context, transport: asyncio.Transport, head: Head) -> str:
+    """`http://host` or `https://host` by which a client reached us."""
     is_tls = transport.get_extra_info("sslcontext") is not None
     host = head.host
     if _is_trusted(context, transport):
         is_tls = is_tls or (_last(head, "x-forwarded-proto") or "").lower() in ("https", "wss")
         host = _last(head, "x-forwarded-host") or host
-    return f"{'wss' if is_tls else 'ws'}://{host}"
+    return f"{'https' if is_tls else 'http'}://{host}"
 
 
 def remote_endpoint(context: Context, transport: asyncio.Transport, head: Head) -> tuple[str, int]:

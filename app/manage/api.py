@@ -14,7 +14,6 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.authorize import Authorizer, one_token
 from app.access.grant import Grant
@@ -23,12 +22,12 @@ from app.errors import (
     ClaimMissing,
     EndpointNotFound,
     MethodNotAllowed,
-    PayloadTooLarge,
     RelayError,
     as_relay_error,
 )
 from app.hosts import Hosts
 from app.manage.atom import AtomDoor
+from app.manage.body_limit import BodyLimit
 from app.manage.emulator import Emulation
 from app.manage.emulator import router as emulator
 from app.manage.shapes import (
@@ -48,8 +47,6 @@ from app.namespace import Namespace, Relay, Right, fold
 from app.store.registry import Registry, check_relay_name
 from app.telemetry import new_tracking_id, printable
 from fanout.errors import FanoutError
-
-MAX_BODY_BYTES = 256 * 1024
 
 _log = logging.getLogger("fanway.manage")
 
@@ -274,7 +271,7 @@ def create_api(context: Context) -> FastAPI:
     api.include_router(health)
     if context.emulator is not None:
         api.include_router(emulator)
-    api.add_middleware(_BodyLimit)
+    api.add_middleware(BodyLimit, refuse=failure)
     api.add_middleware(AtomDoor, context=context)
     for kind in (RelayError, FanoutError):
         api.add_exception_handler(kind, _refuse)
@@ -325,29 +322,3 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     response = failure(request.url.path, known.get(error.status_code, fallback))
     response.headers.update(error.headers or {})
     return response
-
-
-class _BodyLimit:
-    """Refuses bodies that no call needs: they are read before anyone is asked for a token."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        held: list[Message] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            held.append(message)
-            size += len(message.get("body", b""))
-            if size > MAX_BODY_BYTES:
-                refusal = PayloadTooLarge(f"A body is at most {MAX_BODY_BYTES} bytes here.")
-                return await failure(scope["path"], refusal)(scope, receive, send)
-            more = message.get("more_body", False)
-
-        async def replay() -> Message:
-            return held.pop(0) if held else await receive()
-
-        await self._app(scope, replay, send)

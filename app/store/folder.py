@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from app.access.keyring import new_key
+from app.access.operator import new_operator_token
 
 
 class DataFolder:
@@ -25,6 +26,10 @@ class DataFolder:
     @property
     def root_key_file(self) -> Path:
         return self.path / "root.key"
+
+    @property
+    def operator_token_file(self) -> Path:
+        return self.path / "operator.token"
 
     @property
     def connection_file(self) -> Path:
@@ -49,6 +54,17 @@ class DataFolder:
     def replace_root_key(self, key: str) -> None:
         """Write another root key, after it was renewed in the registry."""
         write_secret(self.root_key_file, key.encode() + b"\n")
+
+    def operator_token(self, chosen: str | None = None) -> str:
+        """The operators' token: the one that was chosen, else read, else generated. The file has it. Raises OSError."""
+        if chosen is not None:
+            write_secret(self.operator_token_file, chosen.encode() + b"\n")
+            return chosen
+        try:
+            write_secret(self.operator_token_file, new_operator_token().encode() + b"\n", replace=False)
+        except FileExistsError:
+            pass
+        return self.operator_token_file.read_text("utf-8").strip()
 
     def write_connection(self, connection: dict[str, str | None]) -> None:
         """Tell the clients that run in this folder where the gateway is and which key opens it."""

@@ -38,7 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "app.wire",
         "fanout",
     ),
-    "app.store": ("app.access.keyring", "app.config", "app.errors", "app.namespace", "fanout"),
+    "app.store": ("app.access.keyring", "app.access.operator", "app.config", "app.errors", "app.namespace", "fanout"),
     "app.manage": (
         "app.access",
         "app.errors",

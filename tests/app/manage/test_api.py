@@ -14,7 +14,8 @@ from app.access.authorize import Authorizer
 from app.access.keyring import new_rule
 from app.access.sas import make_token
 from app.hosts import Hosts
-from app.manage.api import MAX_BODY_BYTES, create_api
+from app.manage.api import create_api
+from app.manage.body_limit import MAX_BODY_BYTES
 from app.namespace import Namespace, Relay, Right
 from app.store.database import open_database
 from app.store.migrator import find_migrations, migrate

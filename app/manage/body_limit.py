@@ -1,0 +1,39 @@
+"""Refuses bodies that no call needs: they are read before anyone is asked for a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import PayloadTooLarge, RelayError
+
+MAX_BODY_BYTES = 256 * 1024
+
+
+class BodyLimit:
+    """ASGI middleware; `refuse` renders a refusal for a path in the manner of its door."""
+
+    def __init__(self, app: ASGIApp, refuse: Callable[[str, RelayError], Response]) -> None:
+        self._app = app
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        held: list[Message] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            held.append(message)
+            size += len(message.get("body", b""))
+            if size > MAX_BODY_BYTES:
+                refusal = PayloadTooLarge(f"A body is at most {MAX_BODY_BYTES} bytes here.")
+                return await self._refuse(scope["path"], refusal)(scope, receive, send)
+            more = message.get("more_body", False)
+
+        async def replay() -> Message:
+            return held.pop(0) if held else await receive()
+
+        await self._app(scope, replay, send)
