@@ -6,7 +6,7 @@ docs/errors.md is made from it.
 
     RelayError
       BadRequest         UnknownAction  PeerWireError  FramingError  UpgradeRequired  UnknownApiVersion
-      AccessError        Unauthorized (TokenExpired)  ClaimMissing
+      AccessError        Unauthorized (TokenExpired)  ClaimMissing  TransportSecurityRequired
       AddressError       EndpointNotFound (ParentNotFound)  UnknownHost  NoListener  AddressExists
       RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone  BadAnswer
       CapacityError      QuotaExceeded  GatewayDraining  Overloaded  PayloadTooLarge  HeadTooLarge  TooSlow
@@ -111,6 +111,12 @@ class ClaimMissing(AccessError):
     """The token is good but lacks the right, or does not reach so far."""
 
     status, code = 403, "ClaimMissing"
+
+
+class TransportSecurityRequired(AccessError):
+    """The relay takes senders by TLS only, and this one came without."""
+
+    status, code = 403, "TransportSecurityRequired"
 
 
 class AddressError(RelayError):

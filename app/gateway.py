@@ -173,7 +173,6 @@ class Gateway:
         def soon(callback: Callable[[], None]) -> None:
             loop.call_soon(callback)
 
-        dynamic = registry if settings.allows_dynamic_relays else None
         context = Context(
             settings=settings,
             hosts=hosts,
@@ -185,13 +184,19 @@ class Gateway:
             max_connections=_raise_file_limit() - RESERVED_FILES,
         )
 
+        def look_for_wcf() -> None:
+            context.has_wcf_relays = any(realm.wcf_relays for realm in context.realms.values())
+
         def review(change: Change) -> None:
+            look_for_wcf()
             for live in list(context.lives):
                 live.review()
 
         def serve(namespace: Namespace) -> None:
-            context.realms[namespace] = Realm(namespace, Tick(soon), self._clock, dynamic)
+            is_open = settings.allows_dynamic_relays
+            context.realms[namespace] = Realm(namespace, Tick(soon), self._clock, registry, is_open=is_open)
             namespace.on_change.append(review)
+            look_for_wcf()
 
         def leave(namespace: Namespace) -> None:
             del context.realms[namespace]

@@ -40,9 +40,32 @@ class Profile(StrEnum):
         return self not in (Profile.NATIVE, Profile.HYBRID_CONNECTION)
 
     @property
-    def is_dynamic_only(self) -> bool:
-        """Whether such relays come into being by use only, as WCF Relay's one-way kinds do."""
+    def is_one_way(self) -> bool:
+        """Whether requests there are messages that nobody answers."""
         return self in (Profile.NET_ONEWAY, Profile.NET_EVENT)
+
+    @property
+    def is_dynamic_only(self) -> bool:
+        """Whether such relays come into being by use only."""
+        return self.is_one_way
+
+    @property
+    def carries_requests(self) -> bool:
+        return self is not Profile.NET_TCP
+
+    @property
+    def carries_sockets(self) -> bool:
+        return self in (Profile.NATIVE, Profile.HYBRID_CONNECTION, Profile.NET_TCP)
+
+    @property
+    def publishes(self) -> bool:
+        """Whether events can be published at our own door."""
+        return not self.is_wcf
+
+    @property
+    def has_subscribers(self) -> bool:
+        """Whether what is sent there also goes to the subscribers of our own door."""
+        return not self.is_wcf or self is Profile.NET_EVENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +113,7 @@ class Rule:
     rights: Right
     primary_key: str = field(repr=False)
     secondary_key: str = field(repr=False)
+    creates_relays: bool = False  # who listens by it may bring dynamic relays into being
 
 
 @dataclass(slots=True, eq=False)
@@ -121,6 +145,39 @@ class Relay:
     def listen_address(self, address: str) -> str:
         """Where listeners register: at their own address on `native`, at the relay on Azure's profiles."""
         return address if self.profile is Profile.NATIVE else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTerms:
+    """What a listener says of the relay that it opens. None: nothing, so that it takes the relay as it is."""
+
+    profile: Profile | None = None
+    requires_client_authorization: bool | None = None
+    requires_transport_security: bool | None = None
+    is_public: bool | None = None
+    display_name: str | None = None
+
+    @property
+    def names_whole_path(self) -> bool:
+        """Whether the path is the relay's own name, as in WCF Relay; else the relay is its first segment."""
+        return self.profile is not None and self.profile.is_wcf
+
+    def clash(self, relay: Relay, path: str) -> str:
+        """Why a listener with these terms cannot join `relay` at the decoded `path`; '' when it can.
+
+        How a relay shows itself is no ground for refusal, only what it carries and whom it lets in.
+        """
+        if self.profile is not None and self.profile is not relay.profile:
+            return f"'{relay.name}' is registered with the profile '{relay.profile}', not '{self.profile}'."
+        if self.requires_client_authorization not in (None, relay.requires_client_authorization):
+            what = "only senders with a token" if relay.requires_client_authorization else "any sender"
+            return f"'{relay.name}' is registered to take {what}."
+        if self.requires_transport_security not in (None, relay.requires_transport_security):
+            what = "by TLS only" if relay.requires_transport_security else "also without TLS"
+            return f"'{relay.name}' is registered to be reached {what}."
+        if relay.is_dynamic and self.names_whole_path and fold(path) != relay.key:
+            return f"The address lies under '{relay.name}', which is another listener's."
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,9 @@ async def apply_provision(provision: Provision, registry: Registry, namespace: N
 
 async def _apply_rules(rules: list[NamedRule], registry: Registry, namespace: Namespace, relay: Relay | None) -> None:
     for rule in rules:
-        await registry.put_rule(namespace, relay, rule.name, rule.right(), *rule.keys())
+        await registry.put_rule(
+            namespace, relay, rule.name, rule.right(), *rule.keys(), creates_relays=rule.creates_relays
+        )
 
 
 def _content(file: Path) -> dict[str, Any]:

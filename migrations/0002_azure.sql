@@ -23,3 +23,6 @@ ALTER TABLE relays ADD COLUMN max_listeners INTEGER;
 ALTER TABLE relays ADD COLUMN keeps_path INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE relays ADD COLUMN is_public INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE relays ADD COLUMN display_name TEXT NOT NULL DEFAULT '';
+
+-- Whether who listens by the rule may bring dynamic relays into being where not everybody may.
+ALTER TABLE rules ADD COLUMN creates_relays INTEGER NOT NULL DEFAULT 0;

@@ -20,9 +20,16 @@ def new_key() -> str:
     return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def new_rule(name: str, rights: Right, primary_key: str | None = None, secondary_key: str | None = None) -> Rule:
+def new_rule(
+    name: str,
+    rights: Right,
+    primary_key: str | None = None,
+    secondary_key: str | None = None,
+    *,
+    creates_relays: bool = False,
+) -> Rule:
     """A rule; keys that are not given are generated."""
-    return Rule(name, rights, primary_key or new_key(), secondary_key or new_key())
+    return Rule(name, rights, primary_key or new_key(), secondary_key or new_key(), creates_relays)
 
 
 def rotated(rule: Rule, which: Literal["primary", "secondary"]) -> Rule:

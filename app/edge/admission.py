@@ -12,7 +12,7 @@ from app.access.grant import MISSING_TOKEN, opaque_address
 from app.edge.context import Context
 from app.edge.realm import NO_ENDPOINT, Admitted, Realm
 from app.errors import BadRequest, EndpointNotFound, NoListener, Unauthorized
-from app.namespace import Profile, Relay, Right
+from app.namespace import Profile, Relay, RelayTerms, Right
 from app.wire.azure.handshake import listener_filter, matching_path
 from app.wire.azure.headers import LISTENER_FILTERS
 from app.wire.azure.refusal import FILTERED, SENTENCES
@@ -24,9 +24,17 @@ if TYPE_CHECKING:
 
 
 def admit(
-    context: Context, realm: Realm, right: Right, raw_path: str, token: str | None, *, opens_dynamic: bool = False
+    context: Context,
+    realm: Realm,
+    right: Right,
+    raw_path: str,
+    token: str | None,
+    *,
+    opens_dynamic: RelayTerms | None = None,
 ) -> Admitted:
     """The relay, the concrete address and the grant for a call on `raw_path` (no leading slash).
+
+    With `opens_dynamic` a missing relay comes into being on these terms, where that is allowed.
 
     Raises Unauthorized, ClaimMissing, EndpointNotFound; BadRequest where the path is no address. An answer is
     remembered until anything provisioned changes; whether its grant still stands is asked each time.
@@ -40,7 +48,7 @@ def admit(
 
 
 def _admit(
-    context: Context, realm: Realm, right: Right, raw_path: str, token: str | None, opens_dynamic: bool
+    context: Context, realm: Realm, right: Right, raw_path: str, token: str | None, opens_dynamic: RelayTerms | None
 ) -> Admitted:
     path = matching_path(raw_path)
     if not path:
@@ -52,10 +60,10 @@ def _admit(
         raise Unauthorized(MISSING_TOKEN)
     grant = context.authorizer.authorize(token, realm.namespace, relay)
     if relay is None:
-        if not opens_dynamic:
+        if opens_dynamic is None:
             raise EndpointNotFound(NO_ENDPOINT)
         parse_address(raw_path)
-        relay = realm.find_or_open(path, grant, right)
+        relay = realm.find_or_open(path, grant, right, opens_dynamic)
     address = address_of(relay, raw_path)
     grant.require(right, relay, address)
     return relay, address, grant

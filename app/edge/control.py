@@ -187,8 +187,8 @@ class ControlChannel(CommandSocket):
 
     def _leave(self) -> None:
         self.realm.roster.remove(self)
-        self.realm.touch(self.relay)
         self.context.lives.discard(self)
+        self.realm.vacate(self.relay)
 
     def _post(self, frames: bytes) -> None:
         if not self._due:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from app.edge import sockets
+from app.edge import sockets, wcf
 from app.edge.asgi import AsgiExchange
 from app.edge.discovery import feed_for
 from app.edge.exchange import Exchange
@@ -42,6 +42,8 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
             return AtomExchange(connection, head)
         if head.path.endswith("/") and (feed := feed_for(connection, head)) is not None:
             return feed
+        if connection.context.has_wcf_relays:
+            return wcf.exchange_for(connection, head)
         return RelayedRequest(connection, head)
     if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
         _refuse_when_draining(connection.context)

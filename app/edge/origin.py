@@ -23,12 +23,18 @@ def base_url(context: Context, transport: asyncio.Transport, head: Head) -> str:
 
 def reached_url(context: Context, transport: asyncio.Transport, head: Head) -> str:
     """`http://host` or `https://host` by which a client reached us."""
-    is_tls = transport.get_extra_info("sslcontext") is not None
     host = head.host
     if _is_trusted(context, transport):
-        is_tls = is_tls or (_last(head, "x-forwarded-proto") or "").lower() in ("https", "wss")
         host = _last(head, "x-forwarded-host") or host
-    return f"{'https' if is_tls else 'http'}://{host}"
+    return f"{'https' if is_secure(context, transport, head) else 'http'}://{host}"
+
+
+def is_secure(context: Context, transport: asyncio.Transport, head: Head) -> bool:
+    """Whether a peer came by TLS: to us, or to a trusted proxy that says so."""
+    if transport.get_extra_info("sslcontext") is not None:
+        return True
+    proto = (_last(head, "x-forwarded-proto") or "").lower() if _is_trusted(context, transport) else ""
+    return proto in ("https", "wss")
 
 
 def remote_endpoint(context: Context, transport: asyncio.Transport, head: Head) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.access.grant import Grant
 from app.errors import ENTITY_GONE, RELAY_MOVED, Close, EndpointNotFound
-from app.namespace import Change, Namespace, Relay, Right
+from app.namespace import Change, Namespace, Relay, RelayTerms, Right
 from app.wire.native.publication import Publication
 from fanout.history import History
 from fanout.roster import Roster
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 300.0
 NO_ENDPOINT = "Endpoint does not exist."
+NO_TERMS = RelayTerms()
 
 
 Admitted = tuple[Relay, str, Grant]
@@ -48,8 +49,8 @@ RECURRING = 1024  # headers, of each
 class DynamicRelays(Protocol):
     """Where relays come into being by use; the registry."""
 
-    def ensure_dynamic(self, namespace: Namespace, name: str) -> Relay:
-        """The relay of that one segment. Raises BadRequest, QuotaExceeded."""
+    def ensure_dynamic(self, namespace: Namespace, name: str, terms: RelayTerms | None = None) -> Relay:
+        """The relay of that name, made to these terms. Raises BadRequest, QuotaExceeded."""
         ...
 
     def drop_dynamic(self, namespace: Namespace, relay: Relay) -> None:
@@ -60,21 +61,30 @@ class DynamicRelays(Protocol):
 class Realm:
     """Everything live in one namespace. Relays may come and go; what hung on them is ended by the edge's review.
 
-    `dynamic` is None where relays exist only by provisioning. `clock` is unix seconds.
+    `dynamic` makes relays come into being by use: for everybody if `is_open`, else for listeners whose rule says so.
+    `clock` is unix seconds.
     """
 
     def __init__(
-        self, namespace: Namespace, tick: Tick, clock: Callable[[], float], dynamic: DynamicRelays | None
+        self,
+        namespace: Namespace,
+        tick: Tick,
+        clock: Callable[[], float],
+        dynamic: DynamicRelays,
+        *,
+        is_open: bool,
     ) -> None:
         self.namespace = namespace
         self.tick = tick
         self.router = Router(tick)
         self.roster: Roster[ControlChannel] = Roster(random.randrange)
+        self.wcf_relays = sum(relay.profile.is_wcf for relay in namespace.relays.values())
         self.admitted: dict[tuple[Right, str, str | None], Admitted] = {}  # by right, raw path, token
         self._recurring: dict[Reach, dict[bytes, Recurring]] = {}
         self._epochs: set[str] = set()
         self._clock = clock
         self._dynamic = dynamic
+        self._is_open = is_open
         self._histories: dict[str, tuple[Relay, History]] = {}
         self._used_at: dict[Relay, float] = {}
         self._sockets: Counter[Relay] = Counter()
@@ -84,7 +94,7 @@ class Realm:
         """The relay that owns a decoded path."""
         return self.namespace.find(path)
 
-    def find_or_open(self, path: str, grant: Grant, right: Right) -> Relay:
+    def find_or_open(self, path: str, grant: Grant, right: Right, terms: RelayTerms = NO_TERMS) -> Relay:
         """The relay that owns `path`, a dynamic one where that is allowed.
 
         Raises EndpointNotFound, AccessError: the grant is asked before a dynamic relay comes into being.
@@ -92,13 +102,17 @@ class Realm:
         relay = self.namespace.find(path)
         if relay is not None:
             return relay
-        if self._dynamic is None:
+        if not (self._is_open or (right is Right.LISTEN and self._creates_relays(grant))):
             raise EndpointNotFound(NO_ENDPOINT)
-        name = path.partition("/")[0]
+        name = path if terms.names_whole_path else path.partition("/")[0]
         grant.require(right, Relay(name), path)
-        relay = self._dynamic.ensure_dynamic(self.namespace, name)
+        relay = self._dynamic.ensure_dynamic(self.namespace, name, terms)
         self.touch(relay)
         return relay
+
+    def _creates_relays(self, grant: Grant) -> bool:
+        rule = self.namespace.rules.get(grant.rule) if grant.relay is None else None
+        return rule is not None and rule.creates_relays
 
     def ending(self, relay: Relay, place: str) -> Close | None:
         """Why what rests on `relay` owning the address `place` must end, if it must."""
@@ -152,6 +166,18 @@ class Realm:
         if relay.is_dynamic and self.namespace.relays.get(relay.key) is relay:  # what lived on it leaves after it
             self._used_at[relay] = self._clock()
 
+    def vacate(self, relay: Relay) -> None:
+        """Somebody left the relay. One that came into being by use lingers; if it is one of WCF Relay's and nobody is
+        left on it, it goes at once, as its last listener takes it along."""
+        if relay.is_dynamic and relay.profile.is_wcf and not self._is_used(relay):
+            self._used_at.pop(relay, None)
+            self._dynamic.drop_dynamic(self.namespace, relay)
+        else:
+            self.touch(relay)
+
+    def _is_used(self, relay: Relay) -> bool:
+        return bool(relay in self._sockets or self.roster.count(relay.key) or self.router.subscriptions(relay.key))
+
     def hold(self, relay: Relay) -> None:
         """A socket lives on the relay now, whoever listens; `release` it when that ends."""
         self._sockets[relay] += 1
@@ -160,19 +186,17 @@ class Realm:
         self._sockets[relay] -= 1
         if not self._sockets[relay]:
             del self._sockets[relay]
-            self.touch(relay)
+            self.vacate(relay)
 
     def sweep(self) -> None:
         """Cut histories by age; remove dynamic relays that nobody has used for five minutes, with theirs."""
         now = self._clock()
         for _, history in self._histories.values():
             history.prune(now)  # a relay where nothing is published any more cuts nothing by itself
-        if self._dynamic is None:
-            return
         for relay, used_at in list(self._used_at.items()):
-            if relay in self._sockets or self.roster.count(relay.key) or self.router.subscriptions(relay.key):
+            if self._is_used(relay):
                 self._used_at[relay] = now
-            elif now - used_at > LINGER_SECONDS:
+            elif relay.profile.is_wcf or now - used_at > LINGER_SECONDS:
                 del self._used_at[relay]
                 self._dynamic.drop_dynamic(self.namespace, relay)
 
@@ -183,6 +207,8 @@ class Realm:
         self._recurring.clear()
         if change.relay is None:
             return
+        if change.kind in ("relay-added", "relay-removed") and change.relay.profile.is_wcf:
+            self.wcf_relays += 1 if change.kind == "relay-added" else -1
         if change.kind == "relay-removed":
             entry = self._histories.pop(change.relay.key, None)
             if entry is not None:

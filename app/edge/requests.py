@@ -25,6 +25,7 @@ from app.edge.asked import Asked
 from app.edge.control import ControlChannel
 from app.edge.exchange import Exchange
 from app.edge.origin import remote_endpoint
+from app.edge.passage import check_passage
 from app.edge.refusal import Door
 from app.edge.websocket import CommandSocket
 from app.errors import (
@@ -98,6 +99,8 @@ class RelayedRequest(Exchange):
         if context.faults is not None:
             context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
         relay, address, grant = admit(context, realm, Right.SEND, asked.raw_path, asked.token)
+        if relay.requires_transport_security or context.has_wcf_relays:
+            check_passage(context, self.seam.transport, head, relay)
         self.listener = listener = find_listener(realm, relay, address, head)
         self.id = new_tracking_id(None, context.node)
         self.secret = new_secret()

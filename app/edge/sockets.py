@@ -11,6 +11,7 @@ from app.edge.admission import admit, find_listener
 from app.edge.control import ControlChannel
 from app.edge.discovery import wanted_visibility
 from app.edge.origin import remote_endpoint
+from app.edge.passage import check_passage, check_terms, terms_of
 from app.edge.realm import Realm
 from app.edge.requests import RelayedRequest, RequestSocket
 from app.edge.splice import SplicedSocket, join
@@ -95,7 +96,9 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
     realm = context.realm(head.host)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "listen", handshake.path)
-    relay, address, grant = admit(context, realm, Right.LISTEN, handshake.raw_path, token, opens_dynamic=True)
+    terms = terms_of(head)
+    relay, address, grant = admit(context, realm, Right.LISTEN, handshake.raw_path, token, opens_dynamic=terms)
+    check_terms(terms, relay, handshake.path)
     quota = context.settings.limits.listeners
     if quota and realm.roster.count(relay.key) >= quota:
         raise QuotaExceeded(f"The relay has {quota} listeners, the most it may have.", status=403)
@@ -110,6 +113,7 @@ def _connect(context: Context, transport: asyncio.Transport, head: Head, wish: W
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "connect", handshake.path)
     relay, address, grant = admit(context, realm, Right.SEND, handshake.raw_path, token)
+    check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)
     is_consumed = is_authorization and not grant.is_anonymous
     return WaitingSender(context, transport, head, realm, relay, grant, handshake, listener, is_consumed)

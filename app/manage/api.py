@@ -187,7 +187,9 @@ async def put_rule(name: str, body: RuleShape, caller: Calling, response: Respon
     namespace, relay = caller.scope(path)
     if fold(name) not in (namespace.rules if relay is None else relay.rules):
         response.status_code = 201
-    rule = await caller.context.registry.put_rule(namespace, relay, name, body.right(), *body.keys())
+    rule = await caller.context.registry.put_rule(
+        namespace, relay, name, body.right(), *body.keys(), creates_relays=body.creates_relays
+    )
     return RuleView.of(rule)
 
 

@@ -125,11 +125,14 @@ class RelayView(RelayShape):
 
 
 class RuleShape(Shape):
-    """What a rule lets its holder do. Keys left out are kept, or generated for a new rule."""
+    """What a rule lets its holder do. What is left out stays; keys are generated for a new rule."""
 
     rights: list[RightName] = Field(min_length=1, description="Manage implies Listen and Send.")
     primary_key: SecretStr | None = Field(default=None, min_length=1, max_length=256)
     secondary_key: SecretStr | None = Field(default=None, min_length=1, max_length=256)
+    creates_relays: bool | None = Field(
+        default=None, description="Who listens by it may create dynamic relays. Needs Listen, on the namespace."
+    )
 
     def right(self) -> Right:
         total = Right.NONE
@@ -149,10 +152,12 @@ class RuleView(Shape):
 
     name: str
     rights: list[RightName]
+    creates_relays: bool
 
     @classmethod
     def of(cls, rule: Rule) -> RuleView:
-        return cls(name=rule.name, rights=[name for name, right in _RIGHTS.items() if right in rule.rights])
+        rights = [name for name, right in _RIGHTS.items() if right in rule.rights]
+        return cls(name=rule.name, rights=rights, creates_relays=rule.creates_relays)
 
 
 class KeysView(Shape):

@@ -13,7 +13,7 @@ from typing import Literal
 
 from app.access.keyring import MAX_RULES, new_rule, rotated
 from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded
-from app.namespace import Change, Namespace, Profile, Relay, Right, Rule, fold
+from app.namespace import Change, HistoryLimits, Namespace, Relay, RelayTerms, Right, Rule, fold
 from app.store.database import Database
 from app.store.rows import namespace_of, relay_of, row_of_namespace, row_of_relay, row_of_rule, rule_of
 from app.store.settings import NamespaceSettings, RelaySettings, RuleSettings
@@ -170,17 +170,24 @@ class Registry:
         del namespace.relays[relay.key]
         namespace.announce(Change("relay-removed", relay))
 
-    def ensure_dynamic(self, namespace: Namespace, name: str, profile: Profile = Profile.NATIVE) -> Relay:
-        """The relay of that one segment, come into being by use; never stored. Raises as `put_relay`."""
+    def ensure_dynamic(self, namespace: Namespace, name: str, terms: RelayTerms | None = None) -> Relay:
+        """The relay of that name, come into being by use; never stored. Raises as `put_relay`.
+
+        It is one segment long, unless `terms` make it one of WCF Relay's.
+        """
+        terms = terms or RelayTerms()
         check_relay_name(name)
-        if "/" in name:
+        if "/" in name and not terms.names_whole_path:
             raise BadRequest("A dynamic relay is one segment long.")
         relay = namespace.relays.get(fold(name))
         if relay is None:
             if len(namespace.relays) >= MAX_RELAYS:
                 raise QuotaExceeded(f"A namespace holds at most {MAX_RELAYS} relays.", status=403)
             now = self._clock()
-            relay = _fresh(name, replace(self.defaults, profile=profile), None, now)
+            said = {each.name: value for each in fields(terms) if (value := getattr(terms, each.name)) is not None}
+            relay = _fresh(name, replace(self.defaults, **said), None, now)
+            if relay.profile.is_wcf:
+                relay.history = HistoryLimits(keep="none")  # what nobody receives is gone
             relay.is_dynamic = True
             namespace.relays[relay.key] = relay
             namespace.announce(Change("relay-added", relay))
@@ -200,10 +207,12 @@ class Registry:
         rights: Right,
         primary_key: str | None = None,
         secondary_key: str | None = None,
+        *,
+        creates_relays: bool | None = None,
     ) -> Rule:
-        """Create a rule or change it. Keys not given stay, or are generated. Raises `BadRequest`, `QuotaExceeded`."""
-        wanted = RuleSettings(name, rights, primary_key, secondary_key)
-        _check_rule(wanted)
+        """Create a rule or change it. What is None stays; keys are generated. Raises `BadRequest`, `QuotaExceeded`."""
+        wanted = RuleSettings(name, rights, primary_key, secondary_key, creates_relays)
+        _check_rule(wanted, is_of_relay=relay is not None)
         async with self._database.transaction():
             rules = _rules(namespace, relay)
             if fold(name) not in rules and len(rules) >= MAX_RULES:
@@ -305,13 +314,15 @@ def _rule(namespace: Namespace, relay: Relay | None, name: str) -> Rule:
     return rule
 
 
-def _check_rule(rule: RuleSettings) -> None:
+def _check_rule(rule: RuleSettings, *, is_of_relay: bool) -> None:
     if not _RULE_NAME.fullmatch(rule.name):
         raise BadRequest("A rule's name is 1 to 256 letters, digits and '._~-'.")
     if not rule.rights:
         raise BadRequest("A rule needs at least one of Listen, Send, Manage.")
     if any(key is not None and not 1 <= len(key) <= 256 for key in (rule.primary_key, rule.secondary_key)):
         raise BadRequest("A key is 1 to 256 characters long.")
+    if rule.creates_relays and (is_of_relay or Right.LISTEN not in rule.rights):
+        raise BadRequest("Relays are created by listening: by a rule of the namespace that has Listen.")
 
 
 def _settled_rule(rules: Mapping[str, Rule], wanted: RuleSettings) -> Rule:
@@ -322,6 +333,9 @@ def _settled_rule(rules: Mapping[str, Rule], wanted: RuleSettings) -> Rule:
         wanted.rights,
         wanted.primary_key or (old.primary_key if old else None),
         wanted.secondary_key or (old.secondary_key if old else None),
+        creates_relays=(old is not None and old.creates_relays)
+        if wanted.creates_relays is None
+        else wanted.creates_relays,
     )
 
 
@@ -331,7 +345,7 @@ def _settled_rules(rules: Mapping[str, Rule], wanted: Sequence[RuleSettings]) ->
         raise QuotaExceeded(f"A scope holds at most {MAX_RULES} rules.", status=403)
     settled: dict[str, Rule] = {}
     for each in wanted:
-        _check_rule(each)
+        _check_rule(each, is_of_relay=True)
         if fold(each.name) in settled:
             raise BadRequest(f"The rule '{each.name}' is named twice.")
         settled[fold(each.name)] = _settled_rule(rules, each)

@@ -47,11 +47,13 @@ def row_of_rule(namespace: Namespace, relay: Relay | None, rule: Rule) -> dict[s
         "rights": rule.rights.value,
         "primary_key": rule.primary_key,
         "secondary_key": rule.secondary_key,
+        "creates_relays": int(rule.creates_relays),
     }
 
 
 def rule_of(row: Row) -> Rule:
-    return Rule(row["name"], Right(row["rights"]), row["primary_key"], row["secondary_key"])
+    keys = row["primary_key"], row["secondary_key"]
+    return Rule(row["name"], Right(row["rights"]), *keys, bool(row["creates_relays"]))
 
 
 def row_of_relay(namespace: Namespace, relay: Relay) -> dict[str, object]:

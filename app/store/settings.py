@@ -33,12 +33,13 @@ class RelaySettings:
 
 @dataclass(frozen=True, slots=True)
 class RuleSettings:
-    """What can be chosen for a rule. A key that is None stays as it is, or is generated."""
+    """What can be chosen for a rule. What is None stays as it is; a new rule's key is generated."""
 
     name: str
     rights: Right
     primary_key: str | None = field(default=None, repr=False)
     secondary_key: str | None = field(default=None, repr=False)
+    creates_relays: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

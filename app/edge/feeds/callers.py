@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from app.access.authorize import one_token
 from app.access.grant import MISSING_TOKEN, Grant
+from app.edge.passage import check_security
 from app.edge.realm import Realm
-from app.errors import AccessError, ClaimMissing, Unauthorized
+from app.errors import AccessError, ClaimMissing, Unauthorized, Unsupported
 from app.namespace import Relay, Right
 from app.wire.http import Head, Headers
 from fanout.address import Pattern, check_pattern
@@ -19,6 +20,7 @@ from fanout.address import Pattern, check_pattern
 if TYPE_CHECKING:
     from app.edge.context import Context
 
+_WAYS_IN = "what is sent there goes to /{address}."
 _EXPOSED = "Fanway-Cursor, TrackingId, Retry-After, WWW-Authenticate"
 _PREFLIGHT_SECONDS = "7200"
 
@@ -35,10 +37,11 @@ def grant_for(context: Context, realm: Realm, token: str | None, path: str) -> G
     return context.authorizer.authorize(token, realm.namespace, realm.find(path))
 
 
-def may_publish(realm: Realm, grant: Grant, address: str) -> tuple[Relay, str]:
-    """The relay of an address and its canonical form, if the grant may publish there.
+def may_publish(realm: Realm, grant: Grant, address: str, *, is_secure: bool) -> tuple[Relay, str]:
+    """The relay of an address and its canonical form, if the grant may publish there; `is_secure`: it came by TLS.
 
-    Raises Unauthorized, ClaimMissing, EndpointNotFound. Where dynamic relays are allowed one is opened.
+    Raises Unauthorized, ClaimMissing, EndpointNotFound, Unsupported, TransportSecurityRequired. Where dynamic relays
+    are allowed one is opened.
     """
     relay = realm.find(address)
     if relay is None or relay.requires_client_authorization:
@@ -49,6 +52,9 @@ def may_publish(realm: Realm, grant: Grant, address: str) -> tuple[Relay, str]:
         if relay is None:
             relay = realm.find_or_open(address, grant, Right.SEND)
         grant.require(Right.SEND, relay, address)
+    if not relay.profile.publishes:
+        raise Unsupported(f"A relay of the profile '{relay.profile}' takes no events at this door; {_WAYS_IN}")
+    check_security(is_secure, relay)
     return relay, realm.namespace.canonical(relay, address)
 
 
@@ -69,6 +75,8 @@ def may_subscribe(realm: Realm, grant: Grant, pattern: Pattern) -> tuple[Relay, 
     if canonical != pattern.text:
         pattern = check_pattern(canonical)
     grant.require_all(Right.LISTEN, relay, pattern)
+    if not relay.profile.has_subscribers:
+        raise Unsupported(f"A relay of the profile '{relay.profile}' has no events to subscribe to.")
     return relay, pattern
 
 

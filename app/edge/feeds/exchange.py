@@ -10,6 +10,7 @@ from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
 from app.edge.feeds.feed import Beginning, Feed, Gate, find_beginning, publish
 from app.edge.feeds.lease import Lease
+from app.edge.origin import is_secure
 from app.edge.realm import Realm
 from app.edge.refusal import refusal
 from app.errors import BadRequest, Close, PayloadTooLarge, RelayError, Unsupported
@@ -105,7 +106,8 @@ class Publish(EventsExchange):
         owner = realm.find(self._address)
         is_open = owner is not None and not owner.requires_client_authorization
         grant = grant_for(self.context, realm, None if is_open else self._token, self._address)
-        return realm, *may_publish(realm, grant, self._address)
+        is_by_tls = is_secure(self.context, self.seam.transport, self.head)
+        return realm, *may_publish(realm, grant, self._address, is_secure=is_by_tls)
 
     def _publish(self, body: bytes) -> None:
         realm, relay, address = self._admit()  # again: the body may have taken its time
@@ -188,7 +190,7 @@ class Subscribe(EventsExchange):
         self.lease.release()
         self.context.lives.discard(self)
         self.feed.end()
-        self.realm.touch(self.relay)
+        self.realm.vacate(self.relay)
 
     def _start_of(self, query: Query) -> Start:
         last_id = self.head.get("last-event-id")

@@ -28,6 +28,7 @@ from app.edge.feeds.feed import (
     publish_run,
 )
 from app.edge.feeds.socket import FeedSocket
+from app.edge.origin import is_secure
 from app.edge.realm import Realm, Recurring
 from app.errors import BadRequest, ClaimMissing, Close, EndpointNotFound, QuotaExceeded, RelayError, as_relay_error
 from app.namespace import Relay, Right
@@ -80,7 +81,7 @@ V = TypeVar("V")
 class SessionSocket(FeedSocket):
     """One session. What is refused is answered with `err`; only broken messages and lost grants end it."""
 
-    __slots__ = ("_feeds", "_mouths", "_places", "_recurring", "_whole")
+    __slots__ = ("_feeds", "_is_secure", "_mouths", "_places", "_recurring", "_whole")
 
     def __init__(self, context: Context, transport: asyncio.Transport, head: Head, realm: Realm, grant: Grant) -> None:
         limit = MAX_HEADER_BYTES + 1 + context.settings.limits.event_bytes
@@ -90,6 +91,7 @@ class SessionSocket(FeedSocket):
         self._places: dict[str, tuple[Relay, str]] = {}
         self._whole: dict[Relay, Relay] = {}  # where every address may be published to
         self._recurring = realm.recurring_of(grant)
+        self._is_secure = is_secure(context, transport, head)
 
     def begin(self, rest: bytes) -> None:
         self.hold(rest)
@@ -165,7 +167,8 @@ class SessionSocket(FeedSocket):
 
     def _publish(self, message: Pub, data: bytes) -> None:
         relay, address = self._place(message.address)
-        if message.may_recur and (header := data.partition(b"\n")[0]) and len(header) <= MOST_HEADER_BYTES:
+        may_recur = message.may_recur and not relay.requires_transport_security  # other sessions share the memory
+        if may_recur and (header := data.partition(b"\n")[0]) and len(header) <= MOST_HEADER_BYTES:
             self.realm.recur(self._recurring, header, relay, address, message.publication._replace(payload=b""))
         r = message.r
 
@@ -186,7 +189,7 @@ class SessionSocket(FeedSocket):
             relay, address = self._place(address)
         except RelayError:
             return None  # said when it is read closely
-        if len(header) > MOST_HEADER_BYTES:
+        if len(header) > MOST_HEADER_BYTES or relay.requires_transport_security:
             return None
         return self.realm.recur(self._recurring, header, relay, address, _NOTHING_ELSE)
 
@@ -197,7 +200,7 @@ class SessionSocket(FeedSocket):
             return relay, self.realm.namespace.canonical(relay, address)
         place = self._places.get(address)
         if place is None:
-            place = may_publish(self.realm, self.lease.grant, address)
+            place = may_publish(self.realm, self.lease.grant, address, is_secure=self._is_secure)
             if may_publish_everywhere(self.lease.grant, place[0]):
                 _remember(self._whole, place[0], place[0])
             else:
@@ -314,7 +317,7 @@ class SessionSocket(FeedSocket):
     def _drop(self, sub: int) -> None:
         feed = self._feeds.pop(sub)
         feed.end()
-        self.realm.touch(feed.mouth.relay)
+        self.realm.vacate(feed.mouth.relay)
         self._tune(feed.mouth)
 
     def _refuse(self, error: RelayError, *, r: int | None = None, sub: int | None = None) -> None:

@@ -24,6 +24,7 @@ from app.edge.feeds.feed import (
 )
 from app.edge.feeds.session import SessionSocket
 from app.edge.feeds.socket import FeedSocket
+from app.edge.origin import is_secure
 from app.edge.realm import Realm
 from app.edge.websocket import Socket
 from app.errors import PeerWireError, Unsupported
@@ -89,7 +90,7 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     if pattern is not None:
         relay, pattern = may_subscribe(realm, grant, pattern)
     if address is not None:
-        relay, address = may_publish(realm, grant, address)
+        relay, address = may_publish(realm, grant, address, is_secure=is_secure(context, transport, head))
     return EventSocket(context, transport, head, realm, relay, grant, wish, pattern, address)
 
 
@@ -180,7 +181,7 @@ class EventSocket(FeedSocket):
         feed, self._feed = self._feed, None  # it knows us too: two that hold each other wait for the collector
         if feed is not None:
             feed.end()
-        self.realm.touch(self._relay)
+        self.realm.vacate(self._relay)
 
     def _subscribe(self, pattern: Pattern, query: Query) -> None:
         relay = self._relay

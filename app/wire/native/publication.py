@@ -143,6 +143,13 @@ def make_publication(
     )
 
 
+def bare_publication(content_type: str | None, payload: bytes) -> Publication:
+    """What is published of a message that was sent for another reason: its bytes, and what they are said to be."""
+    if content_type is not None and (len(content_type) > MAX_METADATA_BYTES // 3 or "/" not in content_type):
+        content_type = None
+    return Publication("", payload, _is_text(media_type(content_type), payload), content_type)
+
+
 def media_type(content_type: str | None) -> str:
     """The media type alone, in lower case, without parameters; empty when there is none."""
     return (content_type or "").partition(";")[0].strip().lower()

@@ -152,9 +152,10 @@ def key_ls(gateway: Gateway, relay_name: str | None, as_json: bool) -> None:
 @key.command("add")
 @click.argument("name")
 @click.option("--right", "rights", multiple=True, required=True, type=RIGHTS, help="Repeatable.")
+@click.option("--creates-relays", is_flag=True, help="Who listens by it may create dynamic relays.")
 @_relay_option
 @gateway_options
-def key_add(gateway: Gateway, name: str, rights: tuple[str, ...], relay_name: str | None) -> None:
+def key_add(gateway: Gateway, name: str, rights: tuple[str, ...], creates_relays: bool, relay_name: str | None) -> None:
     """Add a rule and print its connection string.
 
     \b
@@ -162,7 +163,10 @@ def key_add(gateway: Gateway, name: str, rights: tuple[str, ...], relay_name: st
       fanway key add shop-sender --right Send --relay shop
     """
     query = _of_relay(relay_name)
-    call(gateway, "PUT", f"rules/{quote(name, safe='')}", {"rights": list(rights)}, query)
+    body: dict[str, Any] = {"rights": list(rights)}
+    if creates_relays:
+        body["createsRelays"] = True
+    call(gateway, "PUT", f"rules/{quote(name, safe='')}", body, query)
     keys = call(gateway, "GET", f"rules/{quote(name, safe='')}/keys", query=query)
     print_line(connection_string(gateway, name, keys["primaryKey"], relay_name))
 

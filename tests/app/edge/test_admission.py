@@ -8,6 +8,7 @@ import pytest
 from worlds import World
 
 from app.edge.admission import address_of, admit
+from app.edge.realm import NO_TERMS
 from app.errors import BadRequest, ClaimMissing, EndpointNotFound, Unauthorized
 from app.namespace import Profile, Relay, Right
 from app.store.settings import RelaySettings
@@ -64,13 +65,13 @@ async def test_a_dynamic_relay_begins_only_where_it_is_asked_for(world: World) -
     context = world.gateway.context
     realm = context.realms[world.namespace]
     with pytest.raises(Unauthorized):
-        admit(context, realm, Right.LISTEN, "fresh", world.token("other"), opens_dynamic=True)
+        admit(context, realm, Right.LISTEN, "fresh", world.token("other"), opens_dynamic=NO_TERMS)
     assert realm.find("fresh") is None
-    relay, address, _ = admit(context, realm, Right.LISTEN, "fresh/x", world.token(), opens_dynamic=True)
+    relay, address, _ = admit(context, realm, Right.LISTEN, "fresh/x", world.token(), opens_dynamic=NO_TERMS)
     assert (relay.name, relay.is_dynamic, address) == ("fresh", True, "fresh/x")
     for path in ("gr%C3%BC%C3%9F", "a~b@c", "$x", "-"):
         with pytest.raises((BadRequest, InvalidAddress)):
-            admit(context, realm, Right.LISTEN, path, world.token(), opens_dynamic=True)
+            admit(context, realm, Right.LISTEN, path, world.token(), opens_dynamic=NO_TERMS)
     assert cast(object, realm.find("grüß")) is None
 
 

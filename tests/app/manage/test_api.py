@@ -119,9 +119,12 @@ async def test_rules_of_namespace_and_relay_are_kept_apart(client: httpx.AsyncCl
     await client.put("/-/api/relays/shop", json={}, headers=auth)
     body = {"rights": ["Listen", "Send"], "primaryKey": "given"}
     made = await client.put("/-/api/rules/App?relay=shop", json=body, headers=auth)
-    assert (made.status_code, made.json()) == (201, {"name": "App", "rights": ["Listen", "Send"]})
+    assert (made.status_code, made.json()) == (
+        201,
+        {"name": "App", "rights": ["Listen", "Send"], "createsRelays": False},
+    )
     rules = (await client.get("/-/api/rules", headers=auth)).json()["rules"]
-    assert rules[0] == {"name": "root", "rights": ["Listen", "Send", "Manage"]}
+    assert rules[0] == {"name": "root", "rights": ["Listen", "Send", "Manage"], "createsRelays": False}
     assert [rule["name"] for rule in rules] == ["root", "sender"]
     keys = (await client.get("/-/api/rules/app/keys?relay=SHOP", headers=auth)).json()
     assert keys["primaryKey"] == "given"

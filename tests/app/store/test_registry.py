@@ -16,6 +16,7 @@ from app.namespace import (
     NetworkRules,
     Profile,
     RelayDeadlines,
+    RelayTerms,
     Right,
     Rule,
 )
@@ -340,4 +341,31 @@ async def test_one_way_profiles_cannot_be_provisioned(
 ) -> None:
     with pytest.raises(BadRequest, match="by use only"):
         await registry.put_relay(namespace, "alarms", RelaySettings(profile))
-    assert registry.ensure_dynamic(namespace, "alarms", profile).profile is profile
+    assert registry.ensure_dynamic(namespace, "alarms", RelayTerms(profile)).profile is profile
+
+
+async def test_a_dynamic_relay_is_made_to_its_listeners_terms(registry: Registry, namespace: Namespace) -> None:
+    """One of WCF Relay's is named by its whole path and remembers nothing."""
+    terms = RelayTerms(Profile.HTTP, False, True, True, "Prices")
+    relay = registry.ensure_dynamic(namespace, "shop/price", terms)
+    assert (relay.name, relay.profile, relay.is_dynamic) == ("shop/price", Profile.HTTP, True)
+    assert (relay.requires_client_authorization, relay.requires_transport_security) == (False, True)
+    assert (relay.is_public, relay.display_name, relay.history.keep) == (True, "Prices", "none")
+    with pytest.raises(BadRequest, match="one segment"):
+        registry.ensure_dynamic(namespace, "a/b", RelayTerms(Profile.NATIVE))
+
+
+async def test_a_rule_may_let_its_holder_create_relays(registry: Registry, namespace: Namespace) -> None:
+    """It is kept until it is said otherwise, and makes sense only for listeners of the whole namespace."""
+    await registry.put_rule(namespace, None, "maker", Right.LISTEN, creates_relays=True)
+    assert (await registry.put_rule(namespace, None, "maker", Right.LISTEN)).creates_relays
+    assert (await registry.rotate_key(namespace, None, "maker", "primary")).creates_relays
+    await registry.load()
+    (loaded,) = registry.namespaces
+    assert loaded.rules["maker"].creates_relays
+    assert not (await registry.put_rule(loaded, None, "maker", Right.LISTEN, creates_relays=False)).creates_relays
+    with pytest.raises(BadRequest, match="Listen"):
+        await registry.put_rule(loaded, None, "sender", Right.SEND, creates_relays=True)
+    relay = await registry.put_relay(loaded, "orders", RelaySettings())
+    with pytest.raises(BadRequest, match="namespace"):
+        await registry.put_rule(loaded, relay, "maker", Right.LISTEN, creates_relays=True)

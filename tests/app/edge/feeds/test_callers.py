@@ -75,15 +75,15 @@ async def test_rights_are_asked_for_the_canonical_address(world: World) -> None:
     realm = world.gateway.context.realms[world.namespace]
     authorizer = world.gateway.context.authorizer
     grant = authorizer.authorize(world.token("Orders/eu"), world.namespace, realm.find("orders"))
-    relay, address = may_publish(realm, grant, "ORDERS/eu/7")
+    relay, address = may_publish(realm, grant, "ORDERS/eu/7", is_secure=True)
     assert (relay.name, address) == ("orders", "orders/eu/7")
     assert may_subscribe(realm, grant, check_pattern("ORDERS/eu/**"))[1].text == "orders/eu/**"
     with pytest.raises(Unauthorized):
-        may_publish(realm, grant, "orders/EU/7")
+        may_publish(realm, grant, "orders/EU/7", is_secure=True)
     with pytest.raises(ClaimMissing):
         may_subscribe(realm, grant, check_pattern("orders/**"))
     with pytest.raises(ClaimMissing):
-        may_publish(realm, grant, "-/sys/x")
+        may_publish(realm, grant, "-/sys/x", is_secure=True)
 
 
 async def test_nobody_without_a_token_learns_what_exists(world: World) -> None:
@@ -91,7 +91,7 @@ async def test_nobody_without_a_token_learns_what_exists(world: World) -> None:
     nobody = world.gateway.context.authorizer.anonymous(world.namespace)
     for address in ("orders/a", "unknown/a", "-/sys"):
         with pytest.raises(Unauthorized):
-            may_publish(realm, nobody, address)
+            may_publish(realm, nobody, address, is_secure=True)
         with pytest.raises(Unauthorized):
             may_subscribe(realm, nobody, check_pattern(address, allow_system=True))
 
@@ -103,6 +103,6 @@ async def test_where_relays_are_provisioned_only_others_do_not_exist(tmp_path: A
         realm = world.gateway.context.realms[world.namespace]
         grant = world.gateway.context.authorizer.authorize(world.token(), world.namespace, None)
         with pytest.raises(EndpointNotFound):
-            may_publish(realm, grant, "unknown/a")
+            may_publish(realm, grant, "unknown/a", is_secure=True)
         with pytest.raises(EndpointNotFound):
             may_subscribe(realm, grant, check_pattern("unknown/**"))

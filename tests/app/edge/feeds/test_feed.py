@@ -59,6 +59,9 @@ class Pipe:
             self.on_writable(True)
 
 
+NO_REGISTRY: Any = None  # nothing here comes into being by use
+
+
 class World:
     """A realm without sockets, on a loop of its own."""
 
@@ -67,7 +70,9 @@ class World:
         self.namespace = Namespace("test")
         self.relay = Relay("news", history=limits)
         self.namespace.relays["news"] = self.relay
-        self.realm = Realm(self.namespace, Tick(self.soon.append, slice_size=2), lambda: 0.0, None)
+        self.realm = Realm(
+            self.namespace, Tick(self.soon.append, slice_size=2), lambda: 0.0, NO_REGISTRY, is_open=False
+        )
         self.context: Any = SimpleNamespace(loop=SimpleNamespace(call_soon=self.soon.append))
         self.grant = Grant(self.namespace, Right.LISTEN, None, "", "rule", "key", float("inf"))
 

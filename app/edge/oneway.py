@@ -1,0 +1,122 @@
+"""One-way messages: a POST that is handed on and answered 202 at once (WCF Relay's NetOneway and NetEvent).
+
+A `netOneway` relay hands it to one listener, a `netEvent` relay to every listener, and as an event to those who
+subscribe at our own door. Delivery is at most once and nobody is told of it: a listener that cannot take the
+message now does not get it, and whatever a listener answers is read past.
+"""
+
+from __future__ import annotations
+
+from app.edge.admission import admit, find_listener
+from app.edge.asked import Asked
+from app.edge.control import ControlChannel
+from app.edge.exchange import Exchange
+from app.edge.feeds.feed import publish
+from app.edge.origin import remote_endpoint
+from app.edge.passage import check_passage
+from app.edge.realm import NO_ENDPOINT, Admitted
+from app.edge.refusal import Door
+from app.errors import EndpointNotFound, MethodNotAllowed, NoListener, PayloadTooLarge, RelayError, TooSlow
+from app.namespace import Profile, Relay, Right
+from app.telemetry import new_secret, new_tracking_id
+from app.wire.azure.commands import encode_request
+from app.wire.azure.handshake import listener_filter, request_address
+from app.wire.azure.refusal import SENTENCES
+from app.wire.native.publication import bare_publication
+
+MAX_BODY_BYTES = 64 * 1024
+TOO_LARGE = f"A one-way message holds at most {MAX_BODY_BYTES} bytes."
+
+
+class OneWay(Exchange):
+    """A message for the listeners of a one-way relay."""
+
+    door = Door.AZURE
+    has_timed_body = False
+
+    def start(self) -> None:
+        head, context = self.head, self.context
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._asked = Asked(head)
+        self._realm = context.realm(head.host)
+        self.admit()
+        if head.method != "POST":
+            raise MethodNotAllowed("A one-way relay takes messages by POST only.")
+        if (head.content_length or 0) > MAX_BODY_BYTES:
+            raise PayloadTooLarge(TOO_LARGE)
+        if not head.has_body:
+            self._send(b"")
+            return
+        self.welcome_body()
+        self._await_body()
+
+    def on_body(self, data: bytes) -> None:
+        self._await_body()
+        self._size += len(data)
+        if self._size > MAX_BODY_BYTES:
+            raise PayloadTooLarge(TOO_LARGE)
+        self._parts.append(data)
+
+    def on_end(self) -> None:
+        self._send(b"".join(self._parts))
+
+    def on_lost(self) -> None:
+        self.seam.patience.stop()
+
+    def refuse(self, error: RelayError, *, tracking_id: str | None = None) -> None:
+        self.seam.patience.stop()
+        self._parts = []
+        super().refuse(error, tracking_id=tracking_id)
+
+    def admit(self) -> Admitted:
+        """Whether the sender may send here. Raises AccessError, EndpointNotFound, TransportSecurityRequired."""
+        asked = self._asked
+        admitted = admit(self.context, self._realm, Right.SEND, asked.raw_path, asked.token)
+        check_passage(self.context, self.seam.transport, self.head, admitted[0])
+        if not admitted[0].profile.is_one_way:  # made anew since the head came
+            raise EndpointNotFound(NO_ENDPOINT)
+        return admitted
+
+    def _send(self, body: bytes) -> None:
+        self.seam.patience.stop()
+        relay, address, grant = self.admit()  # again: the body may have taken its time
+        listeners = self._listeners(relay, address)
+        asked, head, context = self._asked, self.head, self.context
+        via = asked.host or self._realm.namespace.name
+        headers = asked.headers(asked.is_authorization and not grant.is_anonymous, via)
+        peer = remote_endpoint(context, self.seam.transport, head)
+        id = new_tracking_id(None, context.node)
+        context.counters["one_way_messages"] += 1
+        for listener in listeners:
+            # An address must be in the command; nobody waits there, as nobody waits for an answer.
+            nowhere = request_address(listener.base, asked.entity(relay), id, new_secret())
+            command = encode_request(nowhere, id, asked.target, head.method, headers, head.has_body, peer)
+            try:
+                listener.deliver(command, body if head.has_body else None)
+            except RelayError:
+                context.counters["one_way_losses"] += 1
+        if relay.profile is Profile.NET_EVENT:
+            publication = bare_publication(head.get("content-type"), body)
+            publish(self._realm, relay, address, publication, context.clock())
+        self.respond(202, [("Date", self.seam.date())])
+
+    def _listeners(self, relay: Relay, address: str) -> list[ControlChannel]:
+        """Who gets it. Raises NoListener where that is nobody."""
+        realm = self._realm
+        if relay.profile is Profile.NET_ONEWAY:
+            return [find_listener(realm, relay, address, self.head)]
+        wanted = listener_filter(self.head.headers)
+        listeners = realm.roster.listeners(relay.key)
+        if wanted is not None:
+            listeners = [listener for listener in listeners if wanted.admits(listener.id)]
+        if not listeners and not realm.router.subscriptions(relay.key):
+            raise NoListener(SENTENCES[NoListener])
+        return listeners
+
+    def _await_body(self) -> None:
+        self.seam.patience.set(self.context.settings.deadlines.idle_seconds, self._on_timeout)
+
+    def _on_timeout(self) -> None:
+        self.is_keep_alive = False
+        self.refuse(TooSlow("The request's body did not arrive in time."))
