@@ -7,7 +7,7 @@ docs/errors.md is made from it.
     RelayError
       BadRequest         UnknownAction  PeerWireError  FramingError  UpgradeRequired  UnknownApiVersion
       AccessError        Unauthorized (TokenExpired)  ClaimMissing  TransportSecurityRequired
-      AddressError       EndpointNotFound (ParentNotFound)  UnknownHost  NoListener  AddressExists
+      AddressError       EndpointNotFound (ParentNotFound)  UnknownHost  MisdirectedRequest  NoListener  AddressExists
       RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone  BadAnswer
       CapacityError      QuotaExceeded  GatewayDraining  Overloaded  PayloadTooLarge  HeadTooLarge  TooSlow
       MethodNotAllowed   NotImplementedVerb  Unsupported  InjectedFault
@@ -141,6 +141,12 @@ class UnknownHost(AddressError):
     """No namespace answers to the name in the Host header."""
 
     code = "UnknownHost"
+
+
+class MisdirectedRequest(AddressError):
+    """A TLS connection was made to a host of one namespace, and a request on it names a host of another."""
+
+    status, code = 421, "MisdirectedRequest"
 
 
 class NoListener(AddressError):

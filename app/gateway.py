@@ -176,7 +176,7 @@ class Gateway:
         context = Context(
             settings=settings,
             hosts=hosts,
-            authorizer=Authorizer(self._clock, hosts.accepts, settings.deadlines.token_grace_seconds),
+            authorizer=Authorizer(self._clock, hosts.mount, settings.deadlines.token_grace_seconds),
             loop=loop,
             wheel=Wheel(loop),
             clock=self._clock,
@@ -187,7 +187,13 @@ class Gateway:
         def look_for_wcf() -> None:
             context.has_wcf_relays = any(realm.wcf_relays for realm in context.realms.values())
 
+        def rename() -> None:
+            hosts.changed()
+            context.authorizer.forget()
+
         def review(change: Change) -> None:
+            if change.kind == "namespace-changed":
+                rename()
             look_for_wcf()
             for live in list(context.lives):
                 live.review()
@@ -197,8 +203,10 @@ class Gateway:
             context.realms[namespace] = Realm(namespace, Tick(soon), self._clock, registry, is_open=is_open)
             namespace.on_change.append(review)
             look_for_wcf()
+            rename()
 
         def leave(namespace: Namespace) -> None:
+            rename()
             del context.realms[namespace]
 
         for namespace in registry.namespaces:

@@ -1,27 +1,40 @@
 """Which namespace a host name belongs to. Never a fallback: a name that is nobody's gets 404.
 
-The names of this machine, and that of the advertised URL, are the primary namespace's own. The one exception is
-a gateway with a single namespace that listens on loopback only, or is an emulator: there every name means that
-namespace.
+The names of this machine, and that of the advertised URL, are the primary namespace's own unless another has one of
+them as an alias. The one exception is a gateway with a single namespace that listens on loopback only, or is an
+emulator: there every name means that namespace.
+
+Theory. All names stand in one index, made when it is needed and dropped when a namespace or an alias comes or goes;
+beside it what was looked up for a Host header as it was sent. So a look-up costs the same for any number of namespaces.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from app.errors import UnknownHost
-from app.namespace import Namespace
+from app.errors import MisdirectedRequest, UnknownHost
+from app.namespace import Namespace, fold
 
-_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+FOUND_HEADERS = 4096  # Host headers whose place is remembered
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+class Place(NamedTuple):
+    """Where a host name leads: into a namespace, its paths lying under `address` there ('' is the root)."""
+
+    namespace: Namespace
+    address: str = ""
 
 
 class Hosts:
     """Host names to namespaces.
 
-    `namespaces` is read at every call, so aliases and namespaces may come and go. `is_loopback` says that all
-    listeners are bound to loopback, or that nobody else matters; `advertised` is the host name of the URL the
-    gateway is known by, if any; `primary` names the namespace that the gateway was started for.
+    `namespaces` may change at any time, if `changed` is called then. `is_loopback` says that all listeners are bound
+    to loopback, or that nobody else matters; `advertised` is the host name of the URL the gateway is known by, if
+    any; `primary` names the namespace that the gateway was started for.
     """
 
     def __init__(
@@ -36,26 +49,98 @@ class Hosts:
         self._is_loopback = is_loopback
         self._advertised = advertised.lower() if advertised else None
         self._primary = primary
+        self._index: dict[str, Place] | None = None
+        self._anything: Place | None = None  # where every other name leads
+        self._found: dict[str, Place] = {}  # by Host header, as it was sent
+
+    def changed(self) -> None:
+        """A namespace came or went, or one of them has other aliases."""
+        self._index = None
+        self._found.clear()
 
     def find(self, host: str | None) -> Namespace:
         """The namespace for a `Host` header (port ignored); raises `UnknownHost`."""
-        name = host_name(host or "")
-        for namespace in self._namespaces:
-            if self.accepts(namespace, name):
-                return namespace
-        raise UnknownHost("No namespace answers to this host name.")
+        return self.place(host or "").namespace
+
+    def place(self, host: str) -> Place:
+        """Where a `Host` header leads (port ignored); raises `UnknownHost`."""
+        found = self._found.get(host)
+        if found is None:
+            found = self._look_up(host_name(host))
+            if found is None:
+                raise UnknownHost("No namespace answers to this host name.")
+            if len(self._found) >= FOUND_HEADERS:
+                self._found.clear()
+            self._found[host] = found
+        return found
+
+    def mount(self, namespace: Namespace, name: str) -> str | None:
+        """The address under which the paths of the host `name` (lower case, no port) lie in `namespace`.
+
+        None when the name is not one of the namespace's. It judges a token's audience.
+        """
+        place = self._look_up(name)
+        return place.address if place is not None and place.namespace is namespace else None
 
     def accepts(self, namespace: Namespace, name: str) -> bool:
-        """Whether `name` (lower case, no port) is one of the namespace's. It judges a token's audience too."""
-        if name in namespace.aliases or name in (namespace.name.lower(), f"{namespace.name.lower()}.localhost"):
-            return True
-        is_alone = len(self._namespaces) == 1
-        if is_alone and self._is_loopback:
-            return True
-        if not is_alone and namespace.name != self._primary:
-            return False
-        is_ours = name == self._advertised or name in _THIS_MACHINE
-        return is_ours and (is_alone or not any(name in other.aliases for other in self._namespaces))
+        """Whether `name` (lower case, no port) is one of the namespace's."""
+        return self.mount(namespace, name) is not None
+
+    def is_primary(self, namespace: Namespace) -> bool:
+        """Whether the names of this machine and of the advertised URL are this namespace's."""
+        return namespace is self._owner()
+
+    def is_reserved(self, namespace: Namespace, name: str) -> bool:
+        """Whether `name` is the gateway's own (of this machine, of its URL) and `namespace` not the one to have it."""
+        return (name == self._advertised or name in _THIS_MACHINE) and not self.is_primary(namespace)
+
+    def check_direction(self, server_name: str, host: str) -> None:
+        """Return when a connection that was made to `server_name` (TLS, RFC 6066, 3) may ask `host` for something.
+
+        Raises `MisdirectedRequest` when both are known and lead to different namespaces: the certificate that the
+        client has checked, and any that it has shown, were one namespace's; the request is another's.
+        """
+        asked, made = self.place(host), self._found.get(server_name) or self._look_up(server_name.lower())
+        if made is not None and made.namespace is not asked.namespace:
+            raise MisdirectedRequest("The connection was made to a host of another namespace.")
+
+    def _look_up(self, name: str) -> Place | None:
+        if self._index is None:
+            self._index = self._make_index()
+        return self._index.get(name, self._anything)
+
+    def _make_index(self) -> dict[str, Place]:
+        owner = self._owner()
+        self._anything = Place(owner) if owner and len(self._namespaces) == 1 and self._is_loopback else None
+        index: dict[str, Place] = {}
+        if owner is not None:
+            index.update((name, Place(owner)) for name in (*_THIS_MACHINE, self._advertised) if name)
+        for namespace in self._namespaces:
+            index.update((name, Place(namespace)) for name in own_names(namespace.name))
+        for namespace in self._namespaces:
+            index.update((host, Place(namespace, address)) for host, address in namespace.aliases.items())
+        return index
+
+    def _owner(self) -> Namespace | None:
+        if len(self._namespaces) == 1:
+            return self._namespaces[0]
+        return next((namespace for namespace in self._namespaces if namespace.name == self._primary), None)
+
+
+def own_names(name: str) -> tuple[str, str]:
+    """The host names that a namespace has by its own name, lower case."""
+    return name.lower(), f"{name.lower()}.localhost"
+
+
+def below(mount: str, path: str) -> str:
+    """The path that a token's audience means, `path` being what stands behind a host that leads to `mount`.
+
+    It is a path of that host, so it lies under `mount`; unless it begins with `mount`, as the SDKs write it, who
+    name the whole address for `/$hc` whatever the host. It is never wider than `mount`.
+    """
+    if not mount or fold(f"{path}/").startswith(fold(f"{mount}/")):
+        return path
+    return f"{mount}/{path}" if path else mount
 
 
 def host_name(host: str) -> str:

@@ -1,4 +1,4 @@
-"""The provisioning file: relays and rules in TOML or JSON, applied at start.
+"""The provisioning file: namespaces, relays, rules and host names in TOML or JSON, applied at start.
 
 The file wins for what it names and deletes nothing. Keys that it leaves out are generated once and kept.
 """
@@ -12,11 +12,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from app.access.keyring import ROOT_RULE, new_rule
 from app.config import ConfigurationError, explain, read_table
 from app.errors import RelayError
-from app.manage.shapes import RelayShape, RuleShape, Shape
-from app.namespace import Namespace, Relay, fold
+from app.manage.namespace_shapes import NamespaceShape
+from app.manage.shapes import AliasView, RelayShape, RuleShape, Shape
+from app.namespace import Namespace, Relay, Right, fold
 from app.store.registry import Registry, check_relay_name
+from app.store.settings import NamespaceSettings
 from fanout.errors import FanoutError
 
 
@@ -33,19 +36,36 @@ class NamedRelay(RelayShape):
     rules: list[NamedRule] = Field(default=[], max_length=12)
 
 
-class Provision(Shape):
-    """A provisioning file; `aliases` are further host names of the namespace."""
+class Contents(Shape):
+    """What the file says of one namespace; `aliases` are further host names, some of which lead to an address."""
 
     relays: list[NamedRelay] = Field(default=[])
     rules: list[NamedRule] = Field(default=[], max_length=12)
-    aliases: list[str] = Field(default=[])
+    aliases: list[str | AliasView] = Field(default=[])
+
+    def hosts(self) -> dict[str, str]:
+        """The aliases, and the address that each leads to ('' is the root)."""
+        named = (AliasView(host=alias) if isinstance(alias, str) else alias for alias in self.aliases)
+        return {alias.host.lower(): alias.address for alias in named}
+
+
+class NamedNamespace(Contents, NamespaceShape):
+    """A further namespace of the file with what is in it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")
+
+
+class Provision(Contents):
+    """A provisioning file: what is in the namespace of the settings, and further `namespaces`."""
+
+    namespaces: list[NamedNamespace] = Field(default=[])
 
 
 def read_provision(file: Path) -> Provision:
     """The file, checked. Raises `ConfigurationError` with the path of each key that is wrong, never with a value."""
     try:
         provision = Provision.model_validate(_content(file))
-        for relay in provision.relays:
+        for relay in (relay for contents in (provision, *provision.namespaces) for relay in contents.relays):
             check_relay_name(relay.name)
     except ValidationError as error:
         raise ConfigurationError("\n".join(f"{file}: {line}" for line in explain(error).splitlines())) from None
@@ -60,18 +80,35 @@ def read_provision(file: Path) -> Provision:
 
 def _names(provision: Provision) -> Iterator[tuple[str, list[str]]]:
     """Names that compare with each other, ignoring case: of two the later would silently undo the first."""
-    yield "relays", [relay.name for relay in provision.relays]
-    yield "rules", [rule.name for rule in provision.rules]
-    for relay in provision.relays:
-        yield f"relays: {relay.name!r}: rules", [rule.name for rule in relay.rules]
+    yield "namespaces", [namespace.name for namespace in provision.namespaces]
+    homes: list[tuple[str, Contents]] = [(f"namespaces: {each.name!r}: ", each) for each in provision.namespaces]
+    for place, contents in [("", provision), *homes]:
+        yield f"{place}relays", [relay.name for relay in contents.relays]
+        yield f"{place}rules", [rule.name for rule in contents.rules]
+        for relay in contents.relays:
+            yield f"{place}relays: {relay.name!r}: rules", [rule.name for rule in relay.rules]
 
 
-async def apply_provision(provision: Provision, registry: Registry, namespace: Namespace) -> None:
-    """Make the namespace hold what the file names. Raises `RelayError`."""
-    for alias in provision.aliases:
-        await registry.put_alias(namespace, alias)
-    await _apply_rules(provision.rules, registry, namespace, None)
-    for entry in provision.relays:
+async def apply_provision(provision: Provision, registry: Registry, primary: Namespace) -> None:
+    """Make the namespaces hold what the file names. Raises `RelayError`.
+
+    A namespace that is new gets a root rule with fresh keys, beside those that the file gives it.
+    """
+    await _apply_contents(provision, registry, primary)
+    for entry in provision.namespaces:
+        root = new_rule(ROOT_RULE, Right.MANAGE)
+        namespace = await registry.ensure_namespace(entry.name, root)
+        settings = entry.over(NamespaceSettings.of(namespace))
+        if settings != NamespaceSettings.of(namespace):
+            await registry.put_namespace(namespace, settings)
+        await _apply_contents(entry, registry, namespace)
+
+
+async def _apply_contents(contents: Contents, registry: Registry, namespace: Namespace) -> None:
+    for host, address in contents.hosts().items():
+        await registry.put_alias(namespace, host, address)
+    await _apply_rules(contents.rules, registry, namespace, None)
+    for entry in contents.relays:
         relay = await registry.put_relay(namespace, entry.name, entry.over(registry.defaults))
         await _apply_rules(entry.rules, registry, namespace, relay)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.access.keyring import EMULATOR_KEY, EMULATOR_SECOND_KEY, ROOT_RULE, new_rule
+from app.access.keyring import EMULATOR_KEY, EMULATOR_SECOND_KEY, ROOT_RULE, new_rule, root_of
 from app.config import Settings
-from app.namespace import HistoryLimits, Namespace, Right, Rule, fold
+from app.namespace import HistoryLimits, Namespace, Right, Rule
 from app.provision import apply_provision, read_provision
 from app.store.database import Database, open_database, open_memory
 from app.store.folder import DataFolder
@@ -35,8 +35,7 @@ class Opened:
     @property
     def root(self) -> Rule | None:
         """The rule that opens everything: the one made at the first start, else any with Manage."""
-        rules = [self.namespace.rules.get(fold(ROOT_RULE)), *self.namespace.rules.values()]
-        return next((rule for rule in rules if rule is not None and Right.MANAGE in rule.rights), None)
+        return root_of(self.namespace)
 
     def write_connection(self, url: str, tls_url: str | None, authority: Path | None) -> None:
         """Tell clients in this folder how to reach and open the gateway; again whenever a namespace rule changes."""

@@ -12,6 +12,7 @@ from app.access.grant import MISSING_TOKEN, WRONG_AUDIENCE, Grant
 from app.access.keyring import new_rule
 from app.access.sas import INVALID_SIGNATURE, Token, parse_audience, parse_token
 from app.errors import BadRequest, TokenExpired, Unauthorized
+from app.hosts import below
 from app.namespace import Namespace, Relay, Right, Rule
 
 CACHE_SIZE = 4096
@@ -22,18 +23,19 @@ _TOKEN_HEADERS = ("servicebusauthorization", "authorization")
 class Authorizer:
     """Verifies tokens against the rules of a namespace and of a relay in it.
 
-    `clock` gives unix seconds, `hosts_ok` says whether a host name (lower case, no port) is the namespace's.
+    `clock` gives unix seconds; `mount_of` tells where the paths of a host name (lower case, no port) lie in a
+    namespace, None when the name is not the namespace's (`app.hosts.Hosts.mount`).
     Tokens stay good for `grace_seconds` past their expiry, because the SDKs renew only at that instant.
     """
 
     def __init__(
         self,
         clock: Callable[[], float],
-        hosts_ok: Callable[[Namespace, str], bool],
+        mount_of: Callable[[Namespace, str], str | None],
         grace_seconds: float = 300.0,
     ) -> None:
         self._clock = clock
-        self._hosts_ok = hosts_ok
+        self._mount_of = mount_of
         self._grace_seconds = grace_seconds
         self._cache: OrderedDict[tuple[str, Namespace, Relay | None], Grant] = OrderedDict()
         self._nobody = new_rule("nobody", Right.NONE)
@@ -69,6 +71,10 @@ class Authorizer:
         self._expired.add(token)
         self._ended.update(grant for (text, _, _), grant in self._cache.items() if text == token)
 
+    def forget(self) -> None:
+        """Verify every token anew: host names have changed, and with them what an audience means."""
+        self._cache.clear()
+
     def anonymous(self, namespace: Namespace) -> Grant:
         """The grant of someone without a token: no rights. Whether that suffices the relay's settings say."""
         return Grant(namespace, Right.NONE, None, "", "", "", float("inf"))
@@ -93,12 +99,13 @@ class Authorizer:
         return 0.0 if grant in self._ended else grant.expires_at + self._grace_seconds
 
     def _verify(self, token: Token, namespace: Namespace, relay: Relay | None, now: float) -> Grant:
-        owner = relay if relay is not None else _named_relay(token, namespace)
+        owner = relay if relay is not None else self._named_relay(token, namespace)
         home, rule, key = self._signer(token, namespace, owner)
-        host, scope = parse_audience(token.audience)
-        if not self._hosts_ok(namespace, host):
+        host, path = parse_audience(token.audience)
+        mount = self._mount_of(namespace, host)
+        if mount is None:
             raise Unauthorized(WRONG_AUDIENCE)
-        grant = Grant(namespace, rule.rights, home, scope, token.rule, key, token.expires_at)
+        grant = Grant(namespace, rule.rights, home, below(mount, path), token.rule, key, token.expires_at)
         if now > self.deadline(grant):
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(token.expires_at))
             raise TokenExpired(f"ExpiredToken: The token is expired. Expiration time: '{stamp}'.")
@@ -112,6 +119,14 @@ class Authorizer:
             if (key := token.key_of(rule)) is not None:
                 return home, rule, key
         raise Unauthorized(INVALID_SIGNATURE)
+
+    def _named_relay(self, token: Token, namespace: Namespace) -> Relay | None:
+        """The relay that the token itself names: for calls that concern no single relay, such as a session."""
+        try:
+            host, path = parse_audience(token.audience)
+        except Unauthorized:
+            return None
+        return namespace.find(below(self._mount_of(namespace, host) or "", path))
 
 
 def one_token(headers: Iterable[tuple[str, str]], query: str) -> str | None:
@@ -127,11 +142,3 @@ def one_token(headers: Iterable[tuple[str, str]], query: str) -> str | None:
     if len(found) > 1:
         raise BadRequest("The request carries two different tokens; send one.")
     return found.pop() if found else None
-
-
-def _named_relay(token: Token, namespace: Namespace) -> Relay | None:
-    """The relay that the token itself names: for calls that concern no single relay, such as a session."""
-    try:
-        return namespace.find(parse_audience(token.audience)[1])
-    except Unauthorized:
-        return None

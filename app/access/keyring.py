@@ -7,12 +7,18 @@ import secrets
 from dataclasses import replace
 from typing import Literal
 
-from app.namespace import Right, Rule
+from app.namespace import Namespace, Right, Rule, fold
 
 ROOT_RULE = "RootManageSharedAccessKey"
 EMULATOR_KEY = "2YN1PPQ/K4I9aZ3WicQKMCsWDklO0r1rWpSb6ChU8yg="  # everybody knows it, and the other
 EMULATOR_SECOND_KEY = "ovTXIYUXjqVsZixao72S1wOcb6HS9tOn51jQXfn9b1U="
 MAX_RULES = 12  # in one scope, as Azure Relay has it
+
+
+def root_of(namespace: Namespace) -> Rule | None:
+    """The rule that opens everything: the one that every namespace begins with, else any with Manage."""
+    rules = [namespace.rules.get(fold(ROOT_RULE)), *namespace.rules.values()]
+    return next((rule for rule in rules if rule is not None and Right.MANAGE in rule.rights), None)
 
 
 def new_key() -> str:

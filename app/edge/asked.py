@@ -7,6 +7,7 @@ from app.hosts import host_name
 from app.namespace import Relay
 from app.wire.azure.exchange import request_headers, request_target
 from app.wire.azure.handshake import is_hc_path, token_from
+from app.wire.azure.headers import origin_headers
 from app.wire.http import Head
 
 
@@ -20,6 +21,7 @@ class Asked:
         "_head",
         "_headers",
         "_headers_for",
+        "_mount",
         "host",
         "is_authorization",
         "prefers_async",
@@ -33,7 +35,8 @@ class Asked:
             raise BadRequest("This path takes WebSocket upgrades; requests go to the address without '$hc'.")
         self._head = head
         self._headers: dict[str, str] = {}
-        self._headers_for: tuple[bool, str] | None = None
+        self._headers_for: tuple[bool, str, str | None] | None = None
+        self._mount = head.mount
         self.raw_path = head.path.removeprefix("/")
         self.token, self.is_authorization = token_from(head.headers, head.query)
         self.target = request_target(head.path, head.query)
@@ -49,9 +52,11 @@ class Asked:
         depth = relay.name.count("/") + 1
         return "/".join(self.raw_path.split("/", depth)[:depth])
 
-    def headers(self, is_authorization_consumed: bool, via: str) -> dict[str, str]:
-        """Those that the listener gets; not to be changed."""
-        if self._headers_for != (is_authorization_consumed, via):
-            self._headers = request_headers(self._head.headers, is_authorization_consumed, via)
-            self._headers_for = (is_authorization_consumed, via)
+    def headers(self, is_authorization_consumed: bool, via: str, scheme: str | None = None) -> dict[str, str]:
+        """Those that the listener gets; not to be changed. `scheme` is the sender's, where the listener is told."""
+        wanted = is_authorization_consumed, via, scheme
+        if self._headers_for != wanted:
+            origin = origin_headers(self._mount, scheme) if scheme else None
+            self._headers = request_headers(self._head.headers, is_authorization_consumed, via, origin)
+            self._headers_for = wanted
         return self._headers

@@ -73,7 +73,7 @@ class ControlChannel(CommandSocket):
     ) -> None:
         super().__init__(context, transport, head)
         self.id = listener_id  # what a sender's filter names it by
-        self.base = base_url(context, transport, head)
+        self.base = base_url(context, transport, head, realm.namespace)
         self.realm, self.relay, self.address, self.grant = realm, relay, address, grant
         self._waiting: dict[str, RelayedRequest] = {}
         self._body_of: RelayedRequest | None = None

@@ -44,8 +44,8 @@ class DiscoveryFeed(Exchange):
 
     def start(self) -> None:
         head = self.head
-        base = base_url(self.context, self.seam.transport, head).replace("ws", "http", 1)
         realm = self.context.realm(head.host)
+        base = base_url(self.context, self.seam.transport, head, realm.namespace).replace("ws", "http", 1)
         children = list_children(realm, self._folder, self._relays, base)
         feed = encode_discovery(children, f"{base}{head.path}", self._folder or host_name(head.host))
         headers = [("Content-Type", FEED_CONTENT_TYPE), ("Cache-Control", "no-cache"), ("Date", self.seam.date())]

@@ -13,6 +13,7 @@ from app.edge.exchange import Exchange
 from app.edge.feeds import http as feed_http
 from app.edge.feeds import sockets as feed_sockets
 from app.edge.management import AtomExchange, is_for_gateway
+from app.edge.origin import server_name
 from app.edge.refusal import Door
 from app.edge.requests import RelayedRequest
 from app.edge.websocket import Socket
@@ -33,22 +34,29 @@ def door_of(head: Head) -> Door:
 
 
 def exchange_for(connection: Seam, head: Head) -> Exchange:
-    """The exchange that will answer a request."""
+    """The exchange that will answer a request. Raises RelayError where it may not be."""
+    if connection.server_name is not None:
+        connection.context.hosts.check_direction(connection.server_name, head.host)
     if not head.path.startswith("/-/"):
         _refuse_when_draining(connection.context)
+        address = connection.context.hosts.place(head.host).address
+        if address and "x-process-at" not in head.names:  # whatever else the path says, it is the listener's
+            return _relayed(connection, head.under(address))
         if is_arm(head.path, head.query) and connection.context.settings.arm.enabled:
             return AsgiExchange(connection, head)
         if is_for_gateway(connection.context, head):
             return AtomExchange(connection, head)
         if head.path.endswith("/") and (feed := feed_for(connection, head)) is not None:
             return feed
-        if connection.context.has_wcf_relays:
-            return wcf.exchange_for(connection, head)
-        return RelayedRequest(connection, head)
+        return _relayed(connection, head)
     if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
         _refuse_when_draining(connection.context)
         return feed_http.exchange_for(connection, head)
     return AsgiExchange(connection, head)
+
+
+def _relayed(connection: Seam, head: Head) -> Exchange:
+    return wcf.exchange_for(connection, head) if connection.context.has_wcf_relays else RelayedRequest(connection, head)
 
 
 def _refuse_when_draining(context: Context) -> None:
@@ -58,6 +66,8 @@ def _refuse_when_draining(context: Context) -> None:
 
 def socket_for(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
     """The socket that an upgrade becomes. Raises RelayError where it may not."""
+    if (name := server_name(transport)) is not None:
+        context.hosts.check_direction(name, head.host)
     if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
         _refuse_when_draining(context)
         return feed_sockets.open_socket(context, transport, head)
@@ -65,4 +75,6 @@ def socket_for(context: Context, transport: asyncio.Transport, head: Head) -> So
         return sockets.open_socket(context, transport, head)
     if head.path.startswith("/-/"):
         raise EndpointNotFound("There is no such door; events are at /-/events/{address}.")
+    if address := context.hosts.place(head.host).address:
+        return sockets.open_below(context, transport, head, address)
     raise BadRequest("A WebSocket is opened at /$hc/{address} (sockets) or /-/events/{address} (events).")

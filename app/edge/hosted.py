@@ -16,6 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.edge.origin import server_name
 from app.edge.outflow import Outflow
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Hosted(HttpToolsProtocol):
 
     context: ClassVar[Context]
     outflow: Outflow
+    server_name: str | None = None  # that a TLS client asked for (RFC 6066, 3)
 
     @classmethod
     def share(cls, config: uvicorn.Config, server_state: ServerState) -> None:
@@ -42,6 +44,7 @@ class Hosted(HttpToolsProtocol):
         self.transport = transport
         self.flow = FlowControl(transport)
         self.outflow = Outflow(transport)
+        self.server_name = server_name(transport)
 
     def date(self) -> str:
         """The `Date` of an answer that has none, at most a second old."""

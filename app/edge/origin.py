@@ -6,19 +6,26 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING
 
+from app.namespace import Namespace, Profile, Relay
 from app.wire.http import Head
 
 if TYPE_CHECKING:
     from app.edge.context import Context
 
 NOBODY = ("0.0.0.0", 0)
+SERVER_NAME = "fanway_server_name"  # an attribute of the connection's `ssl.SSLObject`
 
 
-def base_url(context: Context, transport: asyncio.Transport, head: Head) -> str:
-    """`ws://host` or `wss://host` by which a listener reached us, and so can reach us again; or the advertised URL."""
-    if context.settings.advertise:
-        return context.settings.advertise.replace("http", "ws", 1).rstrip("/")
-    return reached_url(context, transport, head).replace("http", "ws", 1)
+def base_url(context: Context, transport: asyncio.Transport, head: Head, namespace: Namespace) -> str:
+    """`ws://host` or `wss://host` by which a listener reached us, and so can reach us again.
+
+    The advertised URL goes before it; of other namespaces than the primary, whose hosts it does not name, its scheme.
+    """
+    advertised = context.settings.advertise
+    if advertised and context.hosts.is_primary(namespace):
+        return advertised.replace("http", "ws", 1).rstrip("/")
+    reached = reached_url(context, transport, head).replace("http", "ws", 1)
+    return reached.replace("ws:", "wss:", 1) if advertised and advertised.startswith("https:") else reached
 
 
 def reached_url(context: Context, transport: asyncio.Transport, head: Head) -> str:
@@ -26,7 +33,12 @@ def reached_url(context: Context, transport: asyncio.Transport, head: Head) -> s
     host = head.host
     if _is_trusted(context, transport):
         host = _last(head, "x-forwarded-host") or host
-    return f"{'https' if is_secure(context, transport, head) else 'http'}://{host}"
+    return f"{scheme_of(context, transport, head)}://{host}"
+
+
+def scheme_of(context: Context, transport: asyncio.Transport, head: Head) -> str:
+    """`http` or `https`: how a peer came, see `is_secure`."""
+    return "https" if is_secure(context, transport, head) else "http"
 
 
 def is_secure(context: Context, transport: asyncio.Transport, head: Head) -> bool:
@@ -35,6 +47,21 @@ def is_secure(context: Context, transport: asyncio.Transport, head: Head) -> boo
         return True
     proto = (_last(head, "x-forwarded-proto") or "").lower() if _is_trusted(context, transport) else ""
     return proto in ("https", "wss")
+
+
+def server_name(transport: asyncio.BaseTransport) -> str | None:
+    """The host that a TLS client said it connects to (RFC 6066, 3), if it did; noted by `app.edge.tls`."""
+    tls = transport.get_extra_info("ssl_object")
+    return getattr(tls, SERVER_NAME, None) if tls is not None else None
+
+
+def told_scheme(context: Context, transport: asyncio.Transport, head: Head, relay: Relay) -> str | None:
+    """The scheme of a sender, where its listener is told of it: on our own profile and on a host of its own.
+
+    Elsewhere headers pass as in Azure, without any of ours.
+    """
+    is_told = head.mount or relay.profile is Profile.NATIVE
+    return scheme_of(context, transport, head) if is_told else None
 
 
 def remote_endpoint(context: Context, transport: asyncio.Transport, head: Head) -> tuple[str, int]:

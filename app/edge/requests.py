@@ -24,7 +24,7 @@ from app.edge.admission import admit, find_listener
 from app.edge.asked import Asked
 from app.edge.control import ControlChannel
 from app.edge.exchange import Exchange
-from app.edge.origin import remote_endpoint
+from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage
 from app.edge.refusal import Door
 from app.edge.websocket import CommandSocket
@@ -105,6 +105,7 @@ class RelayedRequest(Exchange):
         self.id = new_tracking_id(None, context.node)
         self.secret = new_secret()
         self.via = asked.host or realm.namespace.name
+        scheme = told_scheme(context, self.seam.transport, head, relay)
         self._is_one_way = asked.prefers_async and relay.profile is Profile.NATIVE
         self._address = request_address(listener.base, asked.entity(relay), self.id, self.secret)
         self._gathered: list[bytes] = []
@@ -113,7 +114,7 @@ class RelayedRequest(Exchange):
             self.id,
             asked.target,
             head.method,
-            asked.headers(asked.is_authorization and not grant.is_anonymous, self.via),
+            asked.headers(asked.is_authorization and not grant.is_anonymous, self.via, scheme),
             head.has_body,
             remote_endpoint(context, self.seam.transport, head),
         )

@@ -10,7 +10,7 @@ from app.access.grant import Grant
 from app.edge.admission import admit, find_listener
 from app.edge.control import ControlChannel
 from app.edge.discovery import wanted_visibility
-from app.edge.origin import remote_endpoint
+from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage, check_terms, terms_of
 from app.edge.realm import Realm
 from app.edge.requests import RelayedRequest, RequestSocket
@@ -22,6 +22,7 @@ from app.errors import (
     ENTITY_GONE,
     AcceptTimeout,
     BadAnswer,
+    BadRequest,
     Close,
     EndpointNotFound,
     GatewayDraining,
@@ -44,6 +45,7 @@ from app.wire.azure.handshake import (
     parse_handshake,
     token_from,
 )
+from app.wire.azure.headers import origin_headers
 from app.wire.azure.refusal import SENTENCES
 from app.wire.http import Head
 
@@ -62,9 +64,9 @@ class Wish(NamedTuple):
     is_authorization: bool  # the token stands in `Authorization`
 
 
-def parse_wish(head: Head) -> Wish:
-    """Understand the head. Raises UnknownAction, BadRequest."""
-    handshake = parse_handshake(head.path, head.query)
+def parse_wish(head: Head, path: str) -> Wish:
+    """Understand the head, `path` being what it asks for at this door. Raises UnknownAction, BadRequest."""
+    handshake = parse_handshake(path, head.query)
     if handshake.action not in ENTRIES:  # the secret is the credential
         return Wish(handshake, None, False)
     return Wish(handshake, *token_from(head.headers, head.query))
@@ -72,7 +74,7 @@ def parse_wish(head: Head) -> Wish:
 
 def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
     """The socket that an upgrade at `/$hc/` becomes. Raises RelayError where it may not."""
-    wish = head.memo if isinstance(head.memo, Wish) else parse_wish(head)
+    wish = head.memo if isinstance(head.memo, Wish) else parse_wish(head, head.path)
     handshake = wish.handshake
     if handshake.action in ENTRIES and handshake.id is None:  # nothing in it is for one time only
         head.memo = wish
@@ -88,6 +90,17 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     if handshake.action is Action.REQUEST and isinstance(appointment, RelayedRequest):
         return RequestSocket(context, transport, head, appointment)
     raise RendezvousExpired("The rendezvous is unknown, was used already, or has expired.")
+
+
+def open_below(context: Context, transport: asyncio.Transport, head: Head, address: str) -> Socket:
+    """The socket that an upgrade on a host which leads to `address` becomes: whatever its path, it is a sender's."""
+    head = head.under(address)
+    wish = parse_wish(head, f"/$hc{head.path}")
+    if wish.handshake.action is not Action.CONNECT:
+        raise BadRequest("This host name leads to an address, where sockets are opened; listen at /$hc/{address}.")
+    if context.is_draining:
+        raise GatewayDraining("The gateway is restarting.", retry_after=1)
+    return _connect(context, transport, head, wish)
 
 
 def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wish) -> Socket:
@@ -167,7 +180,9 @@ class WaitingSender(SplicedSocket):
         address = accept_address(
             self.listener.base, handshake.raw_path, handshake.user_query, self.tracking_id, self._secret
         )
-        headers = connect_headers(head.headers, self._is_consumed)
+        scheme = told_scheme(self.context, self.transport, head, self.relay)
+        origin = origin_headers(head.mount, scheme) if scheme else None
+        headers = connect_headers(head.headers, self._is_consumed, origin)
         peer = remote_endpoint(self.context, self.transport, head)
         try:
             self.listener.deliver(encode_accept(address, self.tracking_id, headers, peer))

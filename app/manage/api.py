@@ -1,22 +1,16 @@
-"""The management API: `/-/api` (JSON, described by OpenAPI) and `/-/health`.
-
-The Host header selects the namespace, a token with Manage opens it. A token that reaches one relay only,
-by its rule or by its `sr`, manages that relay.
-"""
+"""The management API: `/-/api` (JSON, described by OpenAPI) and `/-/health`. Who may call it: `callers.py`."""
 
 from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.access.authorize import Authorizer, one_token
-from app.access.grant import Grant
 from app.errors import (
     BadRequest,
     ClaimMissing,
@@ -25,14 +19,15 @@ from app.errors import (
     RelayError,
     as_relay_error,
 )
-from app.hosts import Hosts
+from app.manage import namespaces
 from app.manage.atom import AtomDoor
 from app.manage.body_limit import BodyLimit
-from app.manage.emulator import Emulation
+from app.manage.callers import REFUSALS, Calling, Context, OnRelay
 from app.manage.emulator import router as emulator
 from app.manage.shapes import (
     AliasList,
-    FailureBody,
+    AliasShape,
+    AliasView,
     KeysView,
     RelayList,
     RelayPatch,
@@ -43,89 +38,15 @@ from app.manage.shapes import (
     RuleShape,
     RuleView,
 )
-from app.namespace import Namespace, Relay, Right, fold
-from app.store.registry import Registry, check_relay_name
+from app.namespace import Relay, Right, fold
+from app.store.registry import check_relay_name
 from app.telemetry import new_tracking_id, printable
 from fanout.errors import FanoutError
 
 _log = logging.getLogger("fanway.manage")
 
 
-class Context(Protocol):
-    """What the API needs of the gateway."""
-
-    registry: Registry
-
-    @property
-    def authorizer(self) -> Authorizer: ...
-
-    @property
-    def hosts(self) -> Hosts: ...
-
-    @property
-    def emulator(self) -> Emulation | None:
-        """What `--emulator` adds."""
-
-    def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
-        """How many listeners and subscriptions a relay has."""
-
-    def status(self, namespace: Namespace) -> dict[str, Any]:
-        """What the operator wants to see at a glance."""
-
-    def is_ready(self) -> bool:
-        """Whether the gateway serves, and is not draining."""
-
-
-class Caller:
-    """Who calls: the namespace of the Host header and the verified grant."""
-
-    def __init__(self, request: Request) -> None:
-        context: Context = request.app.state.context
-        self.context = context
-        self.namespace = context.hosts.find(request.headers.get("host"))
-        self._token = one_token(request.headers.items(), request.url.query)
-
-    def grant(self, relay: Relay | None = None) -> Grant:
-        return self.context.authorizer.authorize(self._token, self.namespace, relay)
-
-    def manage_namespace(self) -> Namespace:
-        """The namespace, when the token reaches all of it with Manage."""
-        grant = self.grant()
-        grant.require_right(Right.MANAGE)
-        if grant.relay is not None or grant.scope:
-            raise ClaimMissing("Unauthorized access. The token does not reach the whole namespace.")
-        return self.namespace
-
-    def manage_relay(self, path: str) -> Relay:
-        """The relay, when it exists and the token reaches it with Manage."""
-        relay = self.namespace.relays.get(fold(path))
-        if relay is None:
-            self.grant()
-            raise EndpointNotFound("Endpoint does not exist.")
-        self.grant(relay).require(Right.MANAGE, relay, relay.name)
-        return relay
-
-    def scope(self, path: str | None) -> tuple[Namespace, Relay | None]:
-        """Where rules are managed: on a relay, or on the namespace when no path is given."""
-        if path is None:
-            return self.manage_namespace(), None
-        return self.namespace, self.manage_relay(path)
-
-    def view(self, relay: Relay) -> RelayView:
-        return RelayView.of(relay, self.context.counts(self.namespace, relay))
-
-
-Calling = Annotated[Caller, Depends(Caller)]
-OnRelay = Annotated[str | None, Query(alias="relay", description="Path of the relay whose rules are meant.")]
-
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": FailureBody, "description": "Not understood; the message says what is wrong and where."},
-    401: {"model": FailureBody, "description": "No token, or one that is not good here."},
-    403: {"model": FailureBody, "description": "The token lacks Manage or does not reach so far; or a quota is full."},
-    404: {"model": FailureBody, "description": "There is no such thing."},
-}
-
-router = APIRouter(prefix="/-/api", responses=_REFUSALS)
+router = APIRouter(prefix="/-/api", responses=REFUSALS)
 health = APIRouter(prefix="/-/health", tags=["health"])
 
 
@@ -222,17 +143,25 @@ async def list_aliases(caller: Calling) -> AliasList:
     return AliasList.of(caller.manage_namespace())
 
 
-@router.get("/aliases/{host}", tags=["aliases"], summary="Whether the namespace has this alias", status_code=204)
-async def get_alias(host: str, caller: Calling) -> None:
-    if host.lower() not in caller.manage_namespace().aliases:
+@router.get("/aliases/{host}", tags=["aliases"], summary="Where an alias leads")
+async def get_alias(host: str, caller: Calling) -> AliasView:
+    address = caller.manage_namespace().aliases.get(host.lower())
+    if address is None:
         raise EndpointNotFound("The namespace has no such alias.")
+    return AliasView(host=host.lower(), address=address)
 
 
 @router.put("/aliases/{host}", tags=["aliases"], summary="Let the namespace answer to another host name")
-async def put_alias(host: str, caller: Calling) -> AliasList:
-    namespace = caller.manage_namespace()
-    await caller.context.registry.put_alias(namespace, host)
-    return AliasList.of(namespace)
+async def put_alias(host: str, caller: Calling, response: Response, body: AliasShape | None = None) -> AliasView:
+    """201 when it is new. The gateway's own names (of this machine, of its URL) are the primary namespace's to give."""
+    namespace, host = caller.manage_namespace(), host.lower()
+    if caller.context.hosts.is_reserved(namespace, host):
+        raise ClaimMissing("Unauthorized access. This host name is the gateway's own.")
+    if host not in namespace.aliases:
+        response.status_code = 201
+    address = body.address if body is not None else ""
+    await caller.context.registry.put_alias(namespace, host, address)
+    return AliasView(host=host, address=address)
 
 
 @router.delete("/aliases/{host}", tags=["aliases"], status_code=204, summary="Take an alias away")
@@ -270,6 +199,7 @@ def create_api(context: Context) -> FastAPI:
     )
     api.state.context = context
     api.include_router(router)
+    api.include_router(namespaces.router)
     api.include_router(health)
     if context.emulator is not None:
         api.include_router(emulator)

@@ -186,14 +186,26 @@ class RuleList(Shape):
     rules: list[RuleView]
 
 
+class AliasShape(Shape):
+    """Where a further host name of a namespace leads."""
+
+    address: str = Field(default="", max_length=512, description="Its paths lie under this address; empty: the root.")
+
+
+class AliasView(AliasShape):
+    """A further host name of a namespace."""
+
+    host: str
+
+
 class AliasList(Shape):
     """Further host names of a namespace."""
 
-    aliases: list[str]
+    aliases: list[AliasView]
 
     @classmethod
     def of(cls, namespace: Namespace) -> AliasList:
-        return cls(aliases=sorted(namespace.aliases))
+        return cls(aliases=[AliasView(host=host, address=to) for host, to in sorted(namespace.aliases.items())])
 
 
 class Failure(Shape):

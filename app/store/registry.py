@@ -13,6 +13,7 @@ from typing import Literal
 
 from app.access.keyring import MAX_RULES, new_rule, rotated
 from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded
+from app.hosts import own_names
 from app.namespace import Change, HistoryLimits, Namespace, Relay, RelayTerms, Right, Rule, fold
 from app.store.database import Database
 from app.store.rows import namespace_of, relay_of, row_of_namespace, row_of_relay, row_of_rule, rule_of
@@ -78,7 +79,8 @@ class Registry:
         namespace = Namespace(name, rules={fold(root.name): root}, created_at=now, updated_at=now)
         _settle(namespace, settings or NamespaceSettings())
         async with self._database.transaction():
-            if self.find_namespace(name) is not None or any(name.lower() in other.aliases for other in self.namespaces):
+            names = own_names(name)
+            if any(fold(other.name) == fold(name) or other.aliases.keys() & names for other in self.namespaces):
                 raise AddressExists("Another namespace answers to this name.")
             await self._store_namespace(namespace)
             await self._store_rule(namespace, None, root)
@@ -253,7 +255,7 @@ class Registry:
             check_address(address)
         async with self._database.transaction():
             others = [other for other in self.namespaces if other is not namespace]
-            if any(host in other.aliases or host == other.name.lower() for other in others):
+            if any(host in other.aliases or host in own_names(other.name) for other in others):
                 raise AddressExists("Another namespace answers to this host name.")
             await self._replace("aliases", {"host": host, "namespace": namespace.name, "address": address})
         namespace.aliases[host] = address

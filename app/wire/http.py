@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http
 import re
+from urllib.parse import quote
 
 from app.errors import BadRequest, HeadTooLarge, MethodNotAllowed, UpgradeRequired
 
@@ -53,6 +54,8 @@ class Head:
         "is_keep_alive",
         "memo",
         "method",
+        "mount",
+        "mounted",
         "names",
         "path",
         "query",
@@ -71,6 +74,8 @@ class Head:
         self.expects_continue = False
         self.is_keep_alive = version == "1.1"
         self.memo: object = None  # what was worked out from this head, for whoever gets it again
+        self.mount = ""  # the address that the path was put under
+        self.mounted: Head | None = None  # this head with its path put under an address
 
     @property
     def has_body(self) -> bool:
@@ -90,10 +95,23 @@ class Head:
 
     def with_value(self, name: str, value: str) -> Head:
         """A copy, the one header `name` (lower case) with another value; `memo` goes with it."""
+        head = self._copy()
+        head.headers = [(key, value if key.lower() == name else old) for key, old in self.headers]
+        return head
+
+    def under(self, address: str) -> Head:
+        """A copy with the path put under `address`, remembered for the next to ask; it has a `memo` of its own."""
+        if self.mounted is None or self.mounted.mount != address:
+            self.mounted = head = self._copy()
+            head.mount, head.memo = address, None
+            head.path = f"/{quote(address)}{self.path}"
+        return self.mounted
+
+    def _copy(self) -> Head:
         head = Head.__new__(Head)
         for slot in Head.__slots__:
             setattr(head, slot, getattr(self, slot))
-        head.headers = [(key, value if key.lower() == name else old) for key, old in self.headers]
+        head.mounted = None
         return head
 
     def get_all(self, name: str) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.errors import UnknownHost
-from app.hosts import Hosts, host_name, is_loopback
+from app.errors import MisdirectedRequest, UnknownHost
+from app.hosts import FOUND_HEADERS, Hosts, below, host_name, is_loopback
 from app.namespace import Namespace
 
 
@@ -52,15 +52,75 @@ def test_names_of_this_machine_stay_with_the_primary_namespace_when_others_come(
     with pytest.raises(UnknownHost):
         hosts.find("anything.example")
     two.aliases["127.0.0.1"] = ""
+    hosts.changed()
     assert hosts.find("127.0.0.1") is two
     assert not hosts.accepts(one, "127.0.0.1")
 
 
-def test_alias_counts_as_soon_as_it_is_added() -> None:
-    namespace = Namespace("default")
+def test_what_was_looked_up_is_forgotten_when_something_changed() -> None:
+    namespace = Namespace("default", {"old.example": ""})
     hosts = Hosts([namespace], is_loopback=False)
-    namespace.aliases["new.example"] = ""
+    assert hosts.find("old.example") is namespace
+    namespace.aliases = {"new.example": ""}
+    hosts.changed()
     assert hosts.find("new.example") is namespace
+    with pytest.raises(UnknownHost):
+        hosts.find("old.example")
+
+
+def test_an_alias_leads_to_an_address_in_its_namespace() -> None:
+    one, two = Namespace("one"), Namespace("two", {"demo.example": "shop/eu"})
+    hosts = Hosts([one, two], is_loopback=False, primary="one")
+    assert hosts.place("DEMO.example:443") == (two, "shop/eu")
+    assert hosts.place("two") == (two, "")
+    assert hosts.mount(two, "demo.example") == "shop/eu"
+    assert hosts.mount(two, "two.localhost") == ""
+    assert hosts.mount(one, "demo.example") is None
+    assert hosts.mount(one, "nobody.example") is None
+
+
+def test_names_of_the_gateway_are_reserved_for_the_primary_namespace() -> None:
+    one, two = Namespace("one"), Namespace("two")
+    hosts = Hosts([one, two], is_loopback=False, advertised="relay.example", primary="one")
+    for name in ("relay.example", "localhost", "127.0.0.1"):
+        assert hosts.is_reserved(two, name)
+        assert not hosts.is_reserved(one, name)
+    assert not hosts.is_reserved(two, "two.example")
+
+
+def test_a_connection_made_to_one_namespace_asks_nothing_of_another() -> None:
+    one, two = Namespace("one", {"one.example": "", "also-one.example": "demo"}), Namespace("two")
+    hosts = Hosts([one, two], is_loopback=False, primary="one")
+    for server_name, host in (("one.example", "also-one.example:443"), ("unknown.example", "two"), ("TWO", "two")):
+        hosts.check_direction(server_name, host)
+    for server_name, host in (("one.example", "two"), ("two.localhost", "one.example")):
+        with pytest.raises(MisdirectedRequest) as refused:
+            hosts.check_direction(server_name, host)
+        assert refused.value.status == 421
+
+
+def test_many_host_headers_that_mean_one_namespace_take_no_room_for_ever() -> None:
+    hosts = Hosts([Namespace("default")], is_loopback=True)
+    for number in range(3 * FOUND_HEADERS):
+        hosts.place(f"{number}.example")
+    assert len(hosts._found) <= FOUND_HEADERS
+
+
+@pytest.mark.parametrize(
+    ("mount", "path", "meant"),
+    [
+        ("", "", ""),
+        ("", "demo/x", "demo/x"),
+        ("demo", "", "demo"),  # the whole host is what lies under the address, no more
+        ("demo", "x", "demo/x"),
+        ("demo", "demo", "demo"),  # as the SDKs write it
+        ("demo", "Demo/x", "Demo/x"),
+        ("demo", "demolition", "demo/demolition"),
+        ("shop/eu", "shop", "shop/eu/shop"),
+    ],
+)
+def test_the_audience_of_a_mapped_host_lies_under_its_address(mount: str, path: str, meant: str) -> None:
+    assert below(mount, path) == meant
 
 
 @pytest.mark.parametrize(("host", "name"), [("A:1", "a"), ("[::1]:1", "::1"), ("a.", "a"), (" a ", "a")])

@@ -6,12 +6,14 @@ Source: Azure Relay protocol guide, "HTTP request/response"; RFC 9110, section 7
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import Enum
 
 from app.wire.azure.handshake import escape_query, strip_query
 from app.wire.azure.headers import (
     HOP_BY_HOP,
     LISTENER_FILTERS,
+    RELAYS_OWN,
     TOKEN_HEADER,
     Headers,
     is_proxy_header,
@@ -26,7 +28,7 @@ from app.wire.http import REASONS
 SMALL_HEAD_BYTES = 32 * 1024  # a larger request head is fetched by rendezvous
 SMALL_REQUEST_BYTES = 60 * 1024  # head and body together; one SDK's binary buffer is 64 KiB
 
-_NOT_REQUESTED = HOP_BY_HOP | LISTENER_FILTERS | {TOKEN_HEADER, "via"}
+_NOT_REQUESTED = HOP_BY_HOP | LISTENER_FILTERS | RELAYS_OWN | {"via"}
 _NOT_ANSWERED = HOP_BY_HOP | {TOKEN_HEADER, "via"}
 
 # Blank and the unreserved characters (RFC 3986, 2.3), but not the dot: decoded, it could make a dot segment.
@@ -43,11 +45,19 @@ class Channel(Enum):
     RENDEZVOUS = "rendezvous"
 
 
-def request_headers(headers: Headers, consumed_authorization: bool, via_host: str) -> dict[str, str]:
-    """The end-to-end headers of a request for its listener, `Host` among them, `Via` extended by this relay."""
+def request_headers(
+    headers: Headers, consumed_authorization: bool, via_host: str, origin: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The end-to-end headers of a request for its listener, `Host` among them, `Via` extended by this relay.
+
+    Those of `origin`, which the relay vouches for, go before the sender's of the same names.
+    """
     keys = {name.lower() for name, _ in headers}
     dropped = _NOT_REQUESTED | named_in_connection(headers) if "connection" in keys else _NOT_REQUESTED
+    if origin:
+        dropped = dropped | {name.lower() for name in origin}
     result = joined(headers, dropped | {"authorization"} if consumed_authorization else dropped)
+    result.update(origin or {})
     result["Via"] = _extended_via(headers, via_host) if "via" in keys else f"1.1 {via_host}"
     return result
 

@@ -7,6 +7,7 @@ Source: Azure Relay protocol guide, "Interaction model" and "Protocol reference"
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
 from app.errors import BadAnswer, BadRequest, UnknownAction
-from app.wire.azure.headers import LISTENER_FILTERS, TOKEN_HEADER, Headers, joined, one_line, values_of
+from app.wire.azure.headers import LISTENER_FILTERS, RELAYS_OWN, TOKEN_HEADER, Headers, joined, one_line, values_of
 
 _PRIVATE = "sb-hc-"
 _SECRET = "sb-hc-rendezvous"
@@ -181,10 +182,19 @@ def request_address(base: str, raw_entity_path: str, id: str, secret: str) -> st
     return f"{_hc_url(base, raw_entity_path)}?{_credentials(Action.REQUEST, id, secret)}"
 
 
-def connect_headers(headers: Headers, consumed_authorization: bool) -> dict[str, str]:
-    """The sender's handshake headers for the listener: all but the relay's token and `proxy-*`, spelled as received."""
-    dropped = LISTENER_FILTERS | {TOKEN_HEADER}
-    return joined(headers, dropped | {"authorization"} if consumed_authorization else dropped)
+def connect_headers(
+    headers: Headers, consumed_authorization: bool, origin: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The sender's handshake headers for the listener: all but the relay's token and `proxy-*`, spelled as received.
+
+    Those of `origin`, which the relay vouches for, go before the sender's of the same names.
+    """
+    dropped = LISTENER_FILTERS | RELAYS_OWN
+    if origin:
+        dropped = dropped | {name.lower() for name in origin}
+    result = joined(headers, dropped | {"authorization"} if consumed_authorization else dropped)
+    result.update(origin or {})
+    return result
 
 
 def agreed_subprotocol(sender: Headers, listener: Headers) -> str | None:

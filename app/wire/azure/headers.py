@@ -8,12 +8,17 @@ HTTP/1.1 head is dropped, never repaired.
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 Headers = list[tuple[str, str]]  # latin-1 decoded, names as received
 
 MAX_REASON_CHARS = 4096
 
 TOKEN_HEADER = "servicebusauthorization"
+# Ours: the address that the sender's host name leads to, where it leads to one. No sender can say it for itself.
+MOUNT_HEADER = "Fanway-Mount"
+SCHEME_HEADER = "X-Forwarded-Proto"
+RELAYS_OWN = frozenset({TOKEN_HEADER, MOUNT_HEADER.lower()})
 LISTENER_FILTERS = frozenset({"microsoft-relay-allowedlisteners", "microsoft-relay-disallowedlisteners"})
 
 # RFC 9110, 7.6.1, and the protocol guide's list of what is not relayed. All of `proxy-*` is tested apart.
@@ -70,6 +75,11 @@ def joined(headers: Headers, dropped: frozenset[str] = frozenset()) -> dict[str,
         else:
             result[spelling[key]] += ("; " if key == "cookie" else ", ") + value
     return result
+
+
+def origin_headers(mount: str, scheme: str) -> dict[str, str]:
+    """What tells a listener under which scheme, and below which address, its sender sees it."""
+    return {SCHEME_HEADER: scheme, MOUNT_HEADER: quote(mount)} if mount else {SCHEME_HEADER: scheme}
 
 
 def one_line(text: str) -> str:

@@ -50,4 +50,4 @@ def namespace() -> Namespace:
 
 @pytest.fixture
 def authorizer(namespace: Namespace, clock: Clock) -> Authorizer:
-    return Authorizer(clock, Hosts([namespace], is_loopback=False).accepts)
+    return Authorizer(clock, Hosts([namespace], is_loopback=False).mount)

@@ -31,8 +31,10 @@ class World:
 
     def __init__(self, registry: Registry, namespace: Namespace) -> None:
         self.registry, self.namespace = registry, namespace
-        self.hosts = Hosts(registry.namespaces, is_loopback=False)
-        self.authorizer = Authorizer(lambda: NOW, self.hosts.accepts)
+        self.hosts = Hosts(registry.namespaces, is_loopback=False, primary=namespace.name)
+        namespace.on_change.append(lambda change: self.hosts.changed())
+        registry.follow(lambda added: self.hosts.changed(), lambda removed: self.hosts.changed())
+        self.authorizer = Authorizer(lambda: NOW, self.hosts.mount)
         self.is_up = True
 
     def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
@@ -141,9 +143,14 @@ async def test_alias_opens_the_namespace_under_another_host(client: httpx.AsyncC
     auth = world.token()
     url = "/-/api/aliases/relay.example"
     assert refusal(await client.get("/-/api/aliases", headers=auth | {"Host": "relay.example"}))[0] == 404
-    assert (await client.put(url, headers=auth)).json() == {"aliases": ["relay.example"]}
+    made = await client.put(url, headers=auth)
+    assert (made.status_code, made.json()) == (201, {"host": "relay.example", "address": ""})
     assert (await client.get("/-/api/aliases", headers=auth | {"Host": "relay.example:1"})).status_code == 200
-    assert (await client.get(url, headers=auth)).status_code == 204
+    assert (await client.get("/-/api/aliases", headers=auth)).json() == {"aliases": [made.json()]}
+    mapped = await client.put(url, json={"address": "shop/eu"}, headers=auth)
+    assert (mapped.status_code, mapped.json()) == (200, {"host": "relay.example", "address": "shop/eu"})
+    assert (await client.get(url, headers=auth)).json() == mapped.json()
+    assert refusal(await client.put(url, json={"address": "shop//eu"}, headers=auth))[0] == 400
     assert (await client.delete(url, headers=auth)).status_code == 204
     assert refusal(await client.get(url, headers=auth))[0] == 404
 
