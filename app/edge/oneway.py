@@ -16,12 +16,14 @@ from app.edge.origin import remote_endpoint
 from app.edge.passage import check_passage
 from app.edge.realm import NO_ENDPOINT, Admitted
 from app.edge.refusal import Door
+from app.edge.soap import may_bring_token
 from app.errors import EndpointNotFound, MethodNotAllowed, NoListener, PayloadTooLarge, RelayError, TooSlow
 from app.namespace import Profile, Relay, Right
 from app.telemetry import new_secret, new_tracking_id
 from app.wire.azure.commands import encode_request
-from app.wire.azure.handshake import listener_filter, request_address
+from app.wire.azure.handshake import listener_filter, matching_path, request_address
 from app.wire.azure.refusal import SENTENCES
+from app.wire.azure.soap import TokenSearch
 from app.wire.native.publication import bare_publication
 
 MAX_BODY_BYTES = 64 * 1024
@@ -40,7 +42,9 @@ class OneWay(Exchange):
         self._size = 0
         self._asked = Asked(head)
         self._realm = context.realm(head.host)
-        self.admit()
+        self._search = TokenSearch(head.headers) if may_bring_token(head) else None
+        if self._search is None or head.method != "POST":
+            self.admit()
         if head.method != "POST":
             raise MethodNotAllowed("A one-way relay takes messages by POST only.")
         if (head.content_length or 0) > MAX_BODY_BYTES:
@@ -59,7 +63,23 @@ class OneWay(Exchange):
         self._parts.append(data)
 
     def on_end(self) -> None:
-        self._send(b"".join(self._parts))
+        body = b"".join(self._parts)
+        if self._search is not None:
+            body = self._without_token(self._search, body)
+        self._send(body)
+
+    def _without_token(self, search: TokenSearch, body: bytes) -> bytes:
+        """What is left of a SOAP message once the token that it brought along is ours."""
+        relay = self._realm.find(matching_path(self._asked.raw_path))
+        try:
+            if not search.feed(body):
+                search.close()
+        except RelayError:
+            if relay is None or relay.requires_client_authorization:
+                raise
+            return body  # where anybody may send, nothing is refused for the sake of a token
+        self._asked.token = search.token
+        return search.message
 
     def on_lost(self) -> None:
         self.seam.patience.stop()
