@@ -113,6 +113,10 @@ class ConnectionString:
         """The same with this EntityPath."""
         return ConnectionString(self.host, self.port, path, self.key_name, self.key, self.signature)
 
+    def with_key(self, key: str) -> ConnectionString:
+        """The same with another key."""
+        return ConnectionString(self.host, self.port, self.entity_path, self.key_name, key)
+
     @property
     def address(self) -> str:
         port = f":{self.port}" if self.port else ""
@@ -483,6 +487,7 @@ class ResponseStream:
         self._is_sent = False
         self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+        self.flushed = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
@@ -528,6 +533,7 @@ class ResponseStream:
         async def flush() -> None:
             async with self._lock:
                 await self._flush()
+            self.flushed.set()
 
         self._flushing = asyncio.create_task(flush())
 

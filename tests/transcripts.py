@@ -124,13 +124,14 @@ def _written(told: dict[str, Any]) -> str:
     def lines(said: list[Any]) -> str:
         return ",\n".join(f"        {json.dumps(each, ensure_ascii=False)}" for each in said)
 
+    separator = ",\n"
     tracks = [
         f'    {{\n      "connection": {json.dumps(each["connection"])},\n'
         f'      "client": [\n{lines(each["client"])}\n      ],\n'
         f'      "relay": [\n{lines(each["relay"])}\n      ]\n    }}'
         for each in told["connections"]
     ]
-    return f'{{\n  "about": {json.dumps(told["about"])},\n  "connections": [\n{",".join(tracks)}\n  ]\n}}\n'
+    return f'{{\n  "about": {json.dumps(told["about"])},\n  "connections": [\n{separator.join(tracks)}\n  ]\n}}\n'
 
 
 def _shown(payload: bytes, *, whole: bool = False) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dotnet_world import DotNet, dotnet_world
 from programs import FANWAY, NODE_SCRIPTS, Door, Program, Served, StartNode, require_node_modules, running
 from worlds import KEY, KEY_NAME, running_gateway
 
@@ -54,3 +55,10 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
             return Served(int(ready["url"].rpartition(":")[2]), program, start)
 
         yield await start(0)
+
+
+@pytest.fixture
+async def dotnet(tmp_path: Path) -> AsyncIterator[DotNet]:
+    """A gateway behind TLS and peers that speak as the .NET SDK does."""
+    async with dotnet_world(tmp_path) as peers:
+        yield peers

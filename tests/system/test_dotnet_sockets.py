@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import pytest
 from dotnet import (
@@ -18,66 +13,15 @@ from dotnet import (
     Listener,
     RelayException,
     Stream,
-    create_connection,
     url_encode,
 )
 from dotnet_wire import CLOSE, ClientWebSocket, WebSocketException
-from transcripts import Tape, compare
-from worlds import KEY, KEY_NAME, World, running_gateway
+from dotnet_world import DotNet
+from transcripts import compare
+from worlds import KEY, KEY_NAME
 
 PATTERN = bytes(range(10))
 MEGABYTE = 1 << 20
-
-
-@dataclass
-class DotNet:
-    """A namespace with the two entities that the suite wants, and peers that go with the test."""
-
-    world: World
-    tls: ssl.SSLContext
-    string: ConnectionString
-    tape: Tape = field(default_factory=Tape)
-    listeners: list[Listener] = field(default_factory=list)
-
-    def at(self, entity: str, *, sends: bool = False) -> ConnectionString:
-        """The connection string for an entity; senders of the open one have no key."""
-        if sends and entity == "unauthenticated":
-            return ConnectionString(self.string.host, self.string.port, entity)
-        return self.string.at(entity)
-
-    async def listen(self, entity: str) -> Listener:
-        listener = Listener(self.at(entity), self.tls, tape=self.tape)
-        self.listeners.append(listener)
-        await listener.open()
-        return listener
-
-    async def connect(self, string: ConnectionString, **options: Any) -> Stream:
-        return await create_connection(string, self.tls, tape=self.tape, **options)
-
-    async def pair(self, entity: str = "authenticated") -> tuple[Listener, Stream, Stream]:
-        """A listener, a sender's stream and the listener's end of it."""
-        listener = await self.listen(entity)
-        sender = await self.connect(self.at(entity, sends=True))
-        accepted = await listener.accept_connection()
-        assert accepted is not None
-        return listener, sender, accepted
-
-
-@pytest.fixture
-async def dotnet(tmp_path: Path) -> AsyncIterator[DotNet]:
-    relays = [
-        {"name": "authenticated", "profile": "hybridConnection"},
-        {"name": "unauthenticated", "profile": "hybridConnection", "requiresClientAuthorization": False},
-    ]
-    async with running_gateway(tmp_path, relays=relays, tls=True, dynamic_relays=False) as world:
-        string = f"Endpoint=sb://localhost:{world.tls_port}/;SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY}"
-        peers = DotNet(world, world.tls(), ConnectionString.parse(string))
-        try:
-            yield peers
-        finally:
-            for listener in peers.listeners:
-                await listener.kill()
-            peers.tape.hang_up()
 
 
 both = pytest.mark.parametrize("entity", ["authenticated", "unauthenticated"])
@@ -223,7 +167,7 @@ async def test_unknown_entity_is_told_by_404_with_its_path_to_a_good_token_only(
     for attempt in (Listener(string, dotnet.tls, tape=dotnet.tape).open(), dotnet.connect(string)):
         with pytest.raises(EndpointNotFoundException, match=r"Endpoint does not exist\. TrackingId:.*FakeEntity"):
             await attempt
-    stranger = ConnectionString(string.host, string.port, string.entity_path, KEY_NAME, "not the key")
+    stranger = string.with_key("not the key")
     with pytest.raises(AuthorizationFailedException):
         await dotnet.connect(stranger)
     compare(dotnet.tape, "dotnet/unknown-entity", "A listener with a good token at an entity that is not there.")
@@ -231,7 +175,7 @@ async def test_unknown_entity_is_told_by_404_with_its_path_to_a_good_token_only(
 
 async def test_wrong_key_is_told_to_listener_and_sender(dotnet: DotNet) -> None:
     """N-ListenerAuthenticationFailureTest, N-ClientAuthenticationFailureTest: C02"""
-    string = ConnectionString(dotnet.string.host, dotnet.string.port, "authenticated", KEY_NAME, "not the key")
+    string = dotnet.at("authenticated").with_key("not the key")
     for attempt in (Listener(string, dotnet.tls, tape=dotnet.tape).open(), dotnet.connect(string)):
         with pytest.raises(AuthorizationFailedException, match=r"token has an invalid signature.*authenticated") as e:
             await attempt
@@ -354,7 +298,7 @@ async def test_dotnet_listener_renews_its_token_and_is_closed_with_1008_by_a_wro
     sender = await dotnet.connect(dotnet.at("authenticated"))
     assert await listener.accept_connection() is not None
     sender.abort()
-    stranger = ConnectionString(dotnet.string.host, dotnet.string.port, "authenticated", KEY_NAME, "not the key")
+    stranger = dotnet.at("authenticated").with_key("not the key")
     await listener.renew_token(stranger)
     assert [await next_event(listener) for _ in range(2)] == ["Online", "Connecting"]
     assert "PolicyViolation" in str(listener.last_error)
