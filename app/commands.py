@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from app.gateway import Started
 
 EXIT_USAGE = 2  # click's own is 1
-_NO_FLAG = ("cors_origins", "trusted_proxies", "limits", "deadlines", "budgets", "history", "arm")
+_NO_FLAG = ("cors_origins", "trusted_proxies", "limits", "deadlines", "budgets", "history", "arm", "azure")
 _PATHS = ("data", "relays", "tls_cert", "tls_key")
 
 

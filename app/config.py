@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from app.hosts import is_loopback
+from app.wire.azure.choices import Choices
 
 PREFIX = "FANWAY_"
 
@@ -58,7 +59,12 @@ class Limits(_Part):
     event_bytes: int = Field(
         default=1 << 20, ge=1, description="Largest payload of one event, in bytes; beyond it 413."
     )
-    listeners: int = Field(default=0, ge=0, description="Most listeners on one relay; 0 is no limit. Azure's is 25.")
+    listeners: int = Field(
+        default=25, ge=0, description="Most listeners on one relay of Azure's profiles; 0 is no limit. Azure's is 25."
+    )
+    native_listeners: int = Field(
+        default=0, ge=0, description="Most listeners on one relay of the profile `native`; 0 is no limit."
+    )
     batch_lines: int = Field(default=10_000, ge=1, description="Most events in one NDJSON or CloudEvents batch.")
     batch_bytes: int = Field(default=1 << 20, ge=1, description="Largest batch, in bytes; beyond it 413.")
 
@@ -74,6 +80,12 @@ class Deadlines(_Part):
     )
     half_close_seconds: float = Field(
         default=60, gt=0, description="For the other side of a half-closed socket to end too."
+    )
+    channel_seconds: float = Field(
+        default=86_400,
+        ge=0,
+        description="Life of a listener's control channel on Azure's profiles, after which it is to connect again, as "
+        "Azure has it; 0 is no end.",
     )
     ping_seconds: float = Field(default=25, gt=0, description="Between pings on quiet control channels.")
     keep_alive_seconds: float = Field(default=75, gt=0, description="For the next request on an idle HTTP connection.")
@@ -190,6 +202,7 @@ class Settings(BaseSettings):
     budgets: Budgets = Field(default=Budgets(), description="")
     history: HistoryDefaults = Field(default=HistoryDefaults(), description="")
     arm: Arm = Field(default=Arm(), description="")
+    azure: Choices = Field(default=Choices(), description="")
 
     @field_validator("listen", "tls_listen", "nettcp_listen", "nettcp_tls_listen")
     @classmethod

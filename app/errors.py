@@ -7,9 +7,12 @@ docs/errors.md is made from it.
     RelayError
       BadRequest         UnknownAction  PeerWireError  FramingError  UpgradeRequired  UnknownApiVersion
       AccessError        Unauthorized (TokenExpired)  ClaimMissing  TransportSecurityRequired
-      AddressError       EndpointNotFound (ParentNotFound)  UnknownHost  MisdirectedRequest  NoListener  AddressExists
-      RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone  BadAnswer
-      CapacityError      QuotaExceeded  GatewayDraining  Overloaded  PayloadTooLarge  HeadTooLarge  TooSlow
+      AddressError       EndpointNotFound (ParentNotFound)  UnknownHost  MisdirectedRequest
+                         NoListener (NoListenerAdmitted)  AddressExists
+      RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone
+                         BadAnswer (SubProtocolMismatch)
+      CapacityError      QuotaExceeded (TooManyListeners)  GatewayDraining  Overloaded
+                         PayloadTooLarge  HeadTooLarge  TooSlow
       MethodNotAllowed   NotImplementedVerb  Unsupported  InjectedFault
       StoreError         MigrationMissing  StoreUnavailable
 """
@@ -155,6 +158,12 @@ class NoListener(AddressError):
     code, is_transient = "NoListener", True
 
 
+class NoListenerAdmitted(NoListener):
+    """Somebody listens, but nobody whom the sender's `Microsoft-Relay-AllowedListeners` or its opposite admits."""
+
+    code = "NoListenerAdmitted"
+
+
 class AddressExists(AddressError):
     """The name is taken by something else."""
 
@@ -216,6 +225,12 @@ class BadAnswer(RendezvousError):
         self.request_id = request_id
 
 
+class SubProtocolMismatch(BadAnswer):
+    """A listener came to a rendezvous with a sub-protocol that its sender did not offer."""
+
+    code = "SubProtocolMismatch"
+
+
 class CapacityError(RelayError):
     """The base of what follows."""
 
@@ -226,6 +241,12 @@ class QuotaExceeded(CapacityError):
     """A limit on how many there may be of something is reached."""
 
     status, code = 429, "QuotaExceeded"
+
+
+class TooManyListeners(QuotaExceeded):
+    """The relay has as many listeners as it may have; the limit is a setting, and each relay's own."""
+
+    status, code = 403, "TooManyListeners"
 
 
 class GatewayDraining(CapacityError):
@@ -324,6 +345,8 @@ TOKEN_EXPIRED = Close(1008, "ExpiredToken: The token is expired.", True)
 SLOW_CONSUMER = Close(1013, "Slow consumer: more bytes were owed than the budget allows.", True)
 UNRESPONSIVE = Close(1011, "The peer did not answer pings.", True)
 SENDER_LEFT = Close(1001, "The sender has left.", False)
+RECYCLED = Close(1011, "NameRenewalFailed: The control channel's life is over.", True)
+REPLACED = Close(1008, "Another listener with the same sb-hc-id took this one's place.", False)
 
 CLOSES: dict[str, Close] = {
     "NORMAL": NORMAL,
@@ -335,4 +358,6 @@ CLOSES: dict[str, Close] = {
     "SLOW_CONSUMER": SLOW_CONSUMER,
     "UNRESPONSIVE": UNRESPONSIVE,
     "SENDER_LEFT": SENDER_LEFT,
+    "RECYCLED": RECYCLED,
+    "REPLACED": REPLACED,
 }

@@ -40,6 +40,7 @@ from app.manage.arm.application import ArmDoor
 from app.manage.arm.endpoint import Endpoint, Ports, find_endpoint
 from app.namespace import Change, Namespace, Relay
 from app.startup import open_registry
+from app.wire.azure.choices import Choices
 from fanout.tick import Tick
 
 SWEEP_SECONDS = 30.0
@@ -124,6 +125,10 @@ class Gateway:
     @property
     def hosts(self) -> Hosts:
         return self.context.hosts
+
+    @property
+    def choices(self) -> Choices:
+        return self.settings.azure
 
     def is_ready(self) -> bool:
         return self.server.started and not self.context.is_draining

@@ -21,11 +21,14 @@ _drawn: list[str] = []  # random text for many at once: two system calls for eac
 os.register_at_fork(after_in_child=_drawn.clear)
 
 
-def new_tracking_id(client_id: str | None = None, node: int = 0) -> str:
-    """A tracking id `<guid>_G<node>`; it keeps the client's id when that begins with a GUID."""
+def new_tracking_id(client_id: str | None = None, node: int = 0, *, is_unique: bool = False) -> str:
+    """A tracking id `<guid>_G<node>`; it keeps the client's id when that begins with a GUID.
+
+    With `is_unique` something random follows such a one: whatever a client calls its requests, no two are the same.
+    """
     match = _GUID_START.match(client_id) if client_id else None
     if match:
-        return f"{match.group()}_G{node}"
+        return f"{match.group()}_G{node}" + (f"_{new_secret()[:16]}" if is_unique else "")
     drawn = new_secret()  # as a version 4 UUID (RFC 9562, 5.4) without the detour of an object
     return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[13:16]}-a{drawn[17:20]}-{drawn[20:32]}_G{node}"
 

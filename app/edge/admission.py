@@ -6,16 +6,17 @@ then the relay; then the right at the address.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from app.access.grant import MISSING_TOKEN, opaque_address
 from app.edge.context import Context
 from app.edge.realm import NO_ENDPOINT, Admitted, Realm
-from app.errors import BadRequest, EndpointNotFound, NoListener, Unauthorized
+from app.errors import BadRequest, EndpointNotFound, NoListener, NoListenerAdmitted, Unauthorized
 from app.namespace import Profile, Relay, RelayTerms, Right
+from app.wire.azure.choices import SENTENCES
 from app.wire.azure.handshake import listener_filter, matching_path
 from app.wire.azure.headers import LISTENER_FILTERS
-from app.wire.azure.refusal import FILTERED, SENTENCES
 from app.wire.http import Head
 from fanout.address import parse_address
 
@@ -69,18 +70,26 @@ def _admit(
     return relay, address, grant
 
 
-def find_listener(realm: Realm, relay: Relay, address: str, head: Head) -> ControlChannel:
-    """One listener for a call at `address`, chosen fairly among those that the sender's filter admits.
+def find_listener(
+    realm: Realm, relay: Relay, address: str, head: Head, asked: Collection[ControlChannel] = ()
+) -> ControlChannel:
+    """One listener for a call at `address`, chosen fairly among those that the sender's filter admits and that
+    were not `asked` before.
 
-    Raises NoListener.
+    Raises NoListener, NoListenerAdmitted.
     """
     wanted = None if LISTENER_FILTERS.isdisjoint(head.names) else listener_filter(head.headers)
-    admits = None if wanted is None else lambda listener: wanted.admits(listener.id)
-    listener = realm.roster.choose(relay.key, relay.listen_address(address), admits)
+    place = relay.listen_address(address)
+    if wanted is None and not asked:
+        admits = None
+    else:
+        admits = lambda each: each not in asked and (wanted is None or wanted.admits(each.id))  # noqa: E731
+    listener = realm.roster.choose(relay.key, place, admits)
     if listener is not None:
         return listener
-    is_filtered = wanted is not None and realm.roster.choose(relay.key, relay.listen_address(address)) is not None
-    raise NoListener(FILTERED if is_filtered else SENTENCES[NoListener])
+    is_filtered = wanted is not None and realm.roster.choose(relay.key, place) is not None
+    error = NoListenerAdmitted if is_filtered else NoListener
+    raise error(SENTENCES[error])
 
 
 def address_of(relay: Relay, raw_path: str) -> str:

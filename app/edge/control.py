@@ -2,7 +2,9 @@
 
 Theory. The channel is on the roster from its 101 until its Close, its loss, or the end of its grant. Whatever
 becomes due for it in one turn of the loop leaves in one write. Requests delivered here wait in `_waiting` by
-id; an answer's text names its request, and the one binary message after it is that request's body.
+id; an answer's text names its request, and the one binary message after it is that request's body. Senders that
+were told to this listener wait in `_senders` until it comes to them; what was never delivered when the channel
+ends, and whoever waits for a listener that is gone, is given back to be offered to another.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import logging
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.edge.allowances import channel_seconds
 from app.edge.origin import base_url
 from app.edge.realm import Realm
+from app.edge.refusal import told
 from app.edge.websocket import CommandSocket
 from app.edge.wheel import Deadline
 from app.errors import (
     KEY_REVOKED,
+    RECYCLED,
     TOKEN_EXPIRED,
     AccessError,
     BadAnswer,
@@ -27,7 +32,7 @@ from app.errors import (
 )
 from app.faults import Delayable
 from app.namespace import Relay, Right
-from app.telemetry import printable
+from app.telemetry import new_tracking_id, printable
 from app.wire.azure.commands import RenewToken, Response, Unknown, parse_command
 from app.wire.frames import BINARY, TEXT, encode_frame
 from app.wire.http import Head
@@ -35,11 +40,13 @@ from app.wire.http import Head
 if TYPE_CHECKING:
     from app.edge.context import Context
     from app.edge.requests import RelayedRequest
+    from app.edge.sockets import WaitingSender
 
 _log = logging.getLogger("fanway.control")
 
 MAX_OWED_BYTES = 8 << 20
 UNANSWERED_PINGS = 2  # after which a listener is gone
+FAREWELL_SECONDS = 2.0  # in which a listener that hung up in good order may still come to senders it was told of
 
 
 class ControlChannel(CommandSocket):
@@ -49,8 +56,12 @@ class ControlChannel(CommandSocket):
         "_body_of",
         "_due",
         "_due_bytes",
+        "_due_requests",
+        "_ends_at",
         "_expiry",
+        "_farewell",
         "_heartbeat",
+        "_senders",
         "_waiting",
         "address",
         "base",
@@ -58,6 +69,7 @@ class ControlChannel(CommandSocket):
         "id",
         "realm",
         "relay",
+        "tracking_id",
     )
 
     def __init__(
@@ -73,12 +85,17 @@ class ControlChannel(CommandSocket):
     ) -> None:
         super().__init__(context, transport, head)
         self.id = listener_id  # what a sender's filter names it by
+        self.tracking_id = new_tracking_id(listener_id, context.node)
         self.base = base_url(context, transport, head, realm.namespace)
         self.realm, self.relay, self.address, self.grant = realm, relay, address, grant
         self._waiting: dict[str, RelayedRequest] = {}
         self._body_of: RelayedRequest | None = None
         self._due: list[bytes] = []
         self._due_bytes = 0
+        self._due_requests: list[tuple[RelayedRequest, bytes | None]] = []  # with their bodies
+        self._senders: set[WaitingSender] = set()
+        self._ends_at = context.clock() + channel_seconds(context, relay)  # unix seconds
+        self._farewell: Deadline | None = None
         self._heartbeat: Deadline | None = None
         self._expiry: Deadline | None = None
 
@@ -95,8 +112,11 @@ class ControlChannel(CommandSocket):
 
     # --- commands out ---
 
-    def deliver(self, command: bytes, body: bytes | None = None) -> None:
-        """Send a command and, adjacent to it, the one binary message of its body. Raises ListenerGone, Overloaded."""
+    def deliver(self, command: bytes, body: bytes | None = None, request: RelayedRequest | None = None) -> None:
+        """Send a command and, adjacent to it, the one binary message of its body. Raises ListenerGone, Overloaded.
+
+        Should the channel end before anything of it was written, `request` hears `on_undelivered`.
+        """
         if self.is_ending or self.is_lost:  # while the sender's body was gathered
             raise ListenerGone("The listener left before the request could be delivered.")
         if self.outflow.backlog() + self._due_bytes > MAX_OWED_BYTES:
@@ -107,6 +127,8 @@ class ControlChannel(CommandSocket):
         if self.context.faults is not None and self._is_held_up(command, frames):
             return
         self._post(frames)
+        if request is not None:
+            self._due_requests.append((request, body))
 
     def expect(self, request_id: str, request: RelayedRequest) -> None:
         """Route the answer to `request_id` to `request`."""
@@ -117,6 +139,18 @@ class ControlChannel(CommandSocket):
         self._waiting.pop(request_id, None)
         if self._body_of is not None and self._body_of.id == request_id:
             self._body_of = None
+
+    def is_same(self, id: str, address: str) -> bool:
+        """Whether this is the listener that names itself so, at that address; what follows `_` does not count."""
+        name = id.partition("_")[0].lower()
+        return bool(name) and self.address == address and (self.id or "").partition("_")[0].lower() == name
+
+    def expect_visit(self, sender: WaitingSender) -> None:
+        """Tell `sender` when this listener is lost before it came."""
+        self._senders.add(sender)
+
+    def forget_visit(self, sender: WaitingSender) -> None:
+        self._senders.discard(sender)
 
     # --- answers in ---
 
@@ -157,23 +191,27 @@ class ControlChannel(CommandSocket):
             self.context.owed.add(self.outflow)
 
     def review(self) -> None:
-        """End if the relay or the key behind this listener is gone."""
+        """End if the relay or the key behind this listener is gone, or its time is over."""
         close = self.realm.ending(self.relay, self.address)
         if close is None and not self.context.is_live(self.grant):
             is_expired = self.context.clock() > self.context.authorizer.deadline(self.grant)
             close = TOKEN_EXPIRED if is_expired else KEY_REVOKED
+        if close is None and self.context.clock() >= self._ends_at:
+            close = RECYCLED
         if close is not None:
             self.end(close)
 
     def end(self, close: Close) -> None:
         self._leave()
-        super().end(close)
+        super().end(told(self.context, close, self.tracking_id))
 
     def on_close(self, code: int, reason: str) -> None:
         self._leave()
 
     def on_lost(self) -> None:
         self._leave()
+        if not self.is_ending:
+            self._abandon()
         self.context.owed.discard(self.outflow)
         self.context.counters["listeners"] -= 1
         if self._heartbeat is not None:
@@ -183,12 +221,25 @@ class ControlChannel(CommandSocket):
         waiting, self._waiting = self._waiting, {}
         body_of, self._body_of = self._body_of, None
         for request in (*waiting.values(), *([body_of] if body_of is not None else [])):
-            request.on_answer_fault(ListenerGone("The listener left before it answered."))
+            request.on_listener_gone()
 
     def _leave(self) -> None:
         self.realm.roster.remove(self)
         self.context.lives.discard(self)
+        if self._senders and self._farewell is None:
+            self._farewell = self.context.wheel.after(FAREWELL_SECONDS, self._abandon)
+        undelivered, self._due_requests = self._due_requests, []
+        self._due = []
+        for request, body in undelivered:
+            self._waiting.pop(request.id, None)
+            request.on_undelivered(body)
         self.realm.vacate(self.relay)
+
+    def _abandon(self) -> None:
+        """This listener will not come any more: its senders look for another."""
+        senders, self._senders = self._senders, set()
+        for sender in senders:
+            sender.on_listener_gone()
 
     def _post(self, frames: bytes) -> None:
         if not self._due:
@@ -205,7 +256,7 @@ class ControlChannel(CommandSocket):
         return bool(seconds)
 
     def _flush(self) -> None:
-        due, self._due, self._due_bytes = self._due, [], 0
+        due, self._due, self._due_bytes, self._due_requests = self._due, [], 0, []
         if due and not self.is_lost and not self.is_ending:
             self.outflow.write(b"".join(due))
 
@@ -223,14 +274,16 @@ class ControlChannel(CommandSocket):
     def _await_expiry(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
-        left = self.context.authorizer.deadline(self.grant) - self.context.clock()
+        left = min(self.context.authorizer.deadline(self.grant), self._ends_at) - self.context.clock()
         self._expiry = self.context.wheel.after(max(left, 0), self._on_expiry)
 
     def _on_expiry(self) -> None:
-        if self.context.is_live(self.grant):
-            self._await_expiry()  # the wall clock moved
-        else:
+        if not self.context.is_live(self.grant):
             self.end(TOKEN_EXPIRED)
+        elif self.context.clock() >= self._ends_at:
+            self.end(RECYCLED)
+        else:
+            self._await_expiry()  # the wall clock moved
 
     def _beat(self) -> None:
         seconds = self.context.settings.deadlines.ping_seconds

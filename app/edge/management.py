@@ -54,7 +54,7 @@ def _is_by_older_tool(context: Context, head: Head) -> bool:
             return False
         if is_atom_body(head.headers):
             return True
-        token, _ = token_from(head.headers, head.query)
+        token, _ = token_from(head.headers, head.query, context.settings.azure)
         grant = context.authorizer.authorize(token, realm.namespace, None)
         return Right.MANAGE in grant.rights
     except RelayError:  # which the relayed request will meet in its turn

@@ -142,7 +142,7 @@ def open_session(context: Context, transport: asyncio.Transport, via: Via) -> St
         secret=None,
         rejection=None,
     )
-    return StreamSender(context, transport, head, realm, relay, grant, handshake, listener)
+    return StreamSender(context, transport, head, realm, relay, address, grant, handshake, listener)
 
 
 def _head(via: Via) -> Head:

@@ -20,9 +20,9 @@ from app.edge.soap import may_bring_token
 from app.errors import EndpointNotFound, MethodNotAllowed, NoListener, PayloadTooLarge, RelayError, TooSlow
 from app.namespace import Profile, Relay, Right
 from app.telemetry import new_secret, new_tracking_id
+from app.wire.azure.choices import SENTENCES
 from app.wire.azure.commands import encode_request
 from app.wire.azure.handshake import listener_filter, matching_path, request_address
-from app.wire.azure.refusal import SENTENCES
 from app.wire.azure.soap import TokenSearch
 from app.wire.native.publication import bare_publication
 
@@ -40,7 +40,7 @@ class OneWay(Exchange):
         head, context = self.head, self.context
         self._parts: list[bytes] = []
         self._size = 0
-        self._asked = Asked(head)
+        self._asked = Asked(head, self.context.settings.azure)
         self._realm = context.realm(head.host)
         self._search = TokenSearch(head.headers) if may_bring_token(head) else None
         if self._search is None or head.method != "POST":

@@ -12,6 +12,10 @@ Theory. A request goes through these stages, in this order, some of them skipped
 A sender that leaves, a listener that leaves and every deadline may end it at any stage. Nothing is buffered
 beyond what the channel decision needs; the slower side throttles the other. Only the control channel, which
 other requests share, cannot be throttled: a sender that does not read its answer from there is cut.
+
+A listener that is gone, or takes nothing, is replaced by another as long as none can have seen anything of the
+request: while GATHERING, while FETCHING, and in the turn of the loop in which it was to be delivered. Each listener
+is asked once. A request of which anything may have arrived is never sent twice.
 """
 
 from __future__ import annotations
@@ -21,29 +25,31 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from app.edge.admission import admit, find_listener
+from app.edge.allowances import accept_seconds, idle_seconds, response_seconds
 from app.edge.asked import Asked
 from app.edge.control import ControlChannel
 from app.edge.exchange import Exchange
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage
 from app.edge.refusal import Door
-from app.edge.websocket import CommandSocket
 from app.errors import (
     NORMAL,
     SENDER_LEFT,
+    AcceptTimeout,
     BadAnswer,
     ListenerGone,
+    NoListener,
     Overloaded,
     RelayError,
     ResponseTimeout,
 )
-from app.namespace import Profile, Right
+from app.namespace import Profile, Relay, Right
 from app.telemetry import new_secret, new_tracking_id
+from app.wire.azure.choices import SENTENCES
 from app.wire.azure.commands import (
     Response,
     encode_request,
     encode_request_address,
-    parse_command,
 )
 from app.wire.azure.exchange import (
     SMALL_REQUEST_BYTES,
@@ -55,14 +61,15 @@ from app.wire.azure.exchange import (
 )
 from app.wire.azure.handshake import matching_path, request_address
 from app.wire.frames import BINARY, CONTINUATION, TEXT, encode_frame
-from app.wire.http import Head, Headers
+from app.wire.http import Headers
 
 if TYPE_CHECKING:
-    from app.edge.context import Context
+    from app.edge.request_socket import RequestSocket
 
 CHUNKED_PATIENCE_SECONDS = 0.1  # how long the end of a chunked body may take to be "instantly available"
 BODY_PATIENCE_SECONDS = 3.0
 HIGH_BYTES = 64 * 1024
+GATEWAY_ERRORS = (502, 504)  # which by the guide are the relay's to say
 MAX_OWED_BYTES = 8 << 20  # of an answer on the control channel, which cannot be throttled for one of its requests
 
 
@@ -82,6 +89,8 @@ class RelayedRequest(Exchange):
     has_timed_body = False
 
     listener: ControlChannel
+    relay: Relay
+    _asked: tuple[ControlChannel, ...] = ()  # before `listener`, and in vain
     _stage = Stage.GATHERING
     _size = 0
     _socket: RequestSocket | None = None
@@ -94,30 +103,9 @@ class RelayedRequest(Exchange):
         head, context = self.head, self.context
         asked = head.memo
         if not isinstance(asked, Asked):
-            asked = head.memo = Asked(head)
-        realm = context.realm(head.host)
-        if context.faults is not None:
-            context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
-        relay, address, grant = admit(context, realm, Right.SEND, asked.raw_path, asked.token)
-        if relay.requires_transport_security or context.has_wcf_relays:
-            check_passage(context, self.seam.transport, head, relay)
-        self.listener = listener = find_listener(realm, relay, address, head)
-        self.id = new_tracking_id(None, context.node)
-        self.secret = new_secret()
-        self.via = asked.host or realm.namespace.name
-        scheme = told_scheme(context, self.seam.transport, head, relay)
-        self._is_one_way = asked.prefers_async and relay.profile is Profile.NATIVE
-        self._address = request_address(listener.base, asked.entity(relay), self.id, self.secret)
+            asked = head.memo = Asked(head, context.settings.azure)
         self._gathered: list[bytes] = []
-        self._command = encode_request(
-            self._address,
-            self.id,
-            asked.target,
-            head.method,
-            asked.headers(asked.is_authorization and not grant.is_anonymous, self.via, scheme),
-            head.has_body,
-            remote_endpoint(context, self.seam.transport, head),
-        )
+        self._choose(asked)
         context.counters["requests"] += 1
         if not head.has_body:
             self._deliver_here(None)
@@ -128,6 +116,33 @@ class RelayedRequest(Exchange):
         elif not self.is_body_complete:
             seconds = CHUNKED_PATIENCE_SECONDS if head.is_chunked else BODY_PATIENCE_SECONDS
             self._gathering = context.loop.call_later(seconds, self._ask_to_fetch)
+
+    def _choose(self, asked: Asked) -> None:
+        """A listener, and what it is to be told: under a fresh secret each time. Raises RelayError."""
+        head, context = self.head, self.context
+        realm = context.realm(head.host)
+        if context.faults is not None:
+            context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
+        relay, address, grant = admit(context, realm, Right.SEND, asked.raw_path, asked.token)
+        if relay.requires_transport_security or context.has_wcf_relays:
+            check_passage(context, self.seam.transport, head, relay)
+        self.listener = listener = find_listener(realm, relay, address, head, self._asked)
+        self.relay = relay
+        self.id = new_tracking_id(asked.id, context.node, is_unique=True)
+        self.secret = new_secret()
+        self.via = asked.host or realm.namespace.name
+        scheme = told_scheme(context, self.seam.transport, head, relay)
+        self._is_one_way = asked.prefers_async and relay.profile is Profile.NATIVE
+        self._address = request_address(listener.base, asked.entity(relay), self.id, self.secret)
+        self._command = encode_request(
+            self._address,
+            self.id,
+            asked.target_as_sent if relay.keeps_path else asked.target,
+            head.method,
+            asked.headers(asked.is_authorization and not grant.is_anonymous, self.via, scheme),
+            head.has_body,
+            remote_endpoint(context, self.seam.transport, head),
+        )
 
     # --- the sender's side ---
 
@@ -164,32 +179,74 @@ class RelayedRequest(Exchange):
 
     # --- delivery ---
 
-    def _deliver_here(self, body: bytes | None) -> None:
-        """The whole request over the control channel."""
+    def _deliver_here(self, body: bytes | None, fault: RelayError | None = None) -> None:
+        """The whole request over the control channel; after `fault`, another listener's."""
         self._stop_gathering()
-        self.listener.deliver(self._command, body)
-        self._expect_answer()
-        self._gathered = []
-        self._delivered()
+        while fault is None or self._look_further(fault):
+            try:
+                self.listener.deliver(self._command, body, self)
+            except RelayError as error:
+                fault = error
+                continue
+            self._expect_answer()
+            self._gathered = []
+            self._delivered()
+            return
 
-    def _ask_to_fetch(self) -> None:
-        """Send the address only: the listener comes for the request."""
+    def _ask_to_fetch(self, fault: RelayError | None = None) -> None:
+        """Send the address only: the listener comes for the request. After `fault`, another listener."""
         self._stop_gathering()
-        if self._stage is not Stage.GATHERING:
+        if fault is None and self._stage is not Stage.GATHERING:
             return
         self._stage = Stage.FETCHING
-        self._expect_answer()
-        try:
-            self.listener.deliver(encode_request_address(self._address, self.id))
-        except RelayError as error:
-            self.on_answer_fault(error)
+        while fault is None or self._look_further(fault):
+            self._expect_answer()
+            try:
+                self.listener.deliver(encode_request_address(self._address, self.id))
+            except RelayError as error:
+                fault = error
+                continue
+            if not self.seam.patience.is_set:  # one deadline, however many are asked
+                self._watch(accept_seconds(self.context, self.relay))
             return
-        self._watch(self.context.settings.deadlines.accept_seconds)
+
+    def _look_further(self, fault: RelayError) -> bool:
+        """Choose a listener that was not asked yet; where there is none, `fault` is the answer."""
+        self._expect_nothing()
+        self._asked = (*self._asked, self.listener)
+        try:
+            assert isinstance(self.head.memo, Asked)
+            self._choose(self.head.memo)
+        except RelayError as error:
+            if not self.is_over:
+                self.refuse(fault if isinstance(error, NoListener) else error, tracking_id=self.id)
+            return False
+        self.context.counters["offered_again"] += 1
+        return True
 
     def _expect_answer(self) -> None:
         self._is_expected = True
         self.context.rendezvous[self.secret] = self
         self.listener.expect(self.id, self)
+
+    def _expect_nothing(self) -> None:
+        if self._is_expected:
+            self._is_expected = False
+            self.listener.forget(self.id)
+            self.context.rendezvous.pop(self.secret, None)
+
+    def on_undelivered(self, body: bytes | None) -> None:
+        """The listener's channel ended before anything of the request was written to it."""
+        if self._is_one_way or not self.is_over:
+            self._deliver_here(body, ListenerGone("The listener left before the request could be delivered."))
+
+    def on_listener_gone(self) -> None:
+        """The listener's control channel is lost."""
+        fault = ListenerGone("The listener left before it answered.")
+        if self._stage is Stage.FETCHING:
+            self._ask_to_fetch(fault)
+        else:
+            self.on_answer_fault(fault)
 
     def on_rendezvous(self, socket: RequestSocket) -> None:
         """The listener opened the request's address: to fetch it, or to answer there."""
@@ -202,7 +259,7 @@ class RelayedRequest(Exchange):
         self._is_uploading = True
         socket.send(TEXT, self._command)
         gathered, self._gathered = b"".join(self._gathered), []
-        self._watch(self.context.settings.deadlines.response_seconds)
+        self._watch(response_seconds(self.context, self.relay))
         self._upload(gathered, self.is_body_complete)
         self.resume_body()
 
@@ -221,19 +278,26 @@ class RelayedRequest(Exchange):
 
     def _delivered(self) -> None:
         self._stage = Stage.ANSWERING
-        if self._is_one_way:
-            self.respond(202, [("Preference-Applied", "respond-async")])
-            self._release()
-            if (socket := self._socket) is not None:  # the listener may still answer there, but not for ever
-                self.context.wheel.after(self.context.settings.deadlines.response_seconds, lambda: socket.end(NORMAL))
+        seconds = response_seconds(self.context, self.relay)
+        if not self._is_one_way:
+            self._watch(seconds)
             return
-        self._watch(self.context.settings.deadlines.response_seconds)
+        if self.is_over:  # it was answered when the listener that is gone was to get it
+            self._expect_nothing()
+            return
+        self.respond(202, [("Preference-Applied", "respond-async")])
+        self._release()
+        if (socket := self._socket) is not None:  # the listener may still answer there, but not for ever
+            self.context.wheel.after(seconds, lambda: socket.end(NORMAL))
 
     # --- the answer ---
 
     def on_answer(self, answer: Response) -> None:
         """The answer's head came; its body follows if it says so."""
         if self._stage in (Stage.STREAMING, Stage.DONE):
+            return
+        if answer.status in GATEWAY_ERRORS and not self.context.settings.azure.relays_gateway_errors:
+            self.on_answer_fault(BadAnswer(f"The listener may not answer {answer.status}."))
             return
         self._answer = answer
         self._headers: Headers = response_headers(answer.headers, self.via, self.seam.date())
@@ -243,7 +307,7 @@ class RelayedRequest(Exchange):
         elif self._socket is not None:
             self._start_answer()
         else:
-            self._watch(self.context.settings.deadlines.idle_seconds)
+            self._watch(idle_seconds(self.context, self.relay))
 
     def on_answer_body(self, data: bytes, is_end: bool) -> None:
         """Some of the answer's body; an answer that came whole is sent with its length."""
@@ -280,7 +344,7 @@ class RelayedRequest(Exchange):
     def _start_answer(self) -> None:
         answer = self._answer
         self.start_answer(answer.status, self._headers, None, reason_phrase(answer.status, answer.description))
-        self._watch(self.context.settings.deadlines.idle_seconds)
+        self._watch(idle_seconds(self.context, self.relay))
 
     # --- deadlines and the end ---
 
@@ -291,7 +355,10 @@ class RelayedRequest(Exchange):
 
     def _on_timeout(self) -> None:
         self.context.counters["response_timeouts"] += 1
-        self.on_answer_fault(ResponseTimeout("The listener did not answer within the allowed time."))
+        if self._stage is Stage.FETCHING:
+            self.on_answer_fault(AcceptTimeout(SENTENCES[AcceptTimeout]))
+        else:
+            self.on_answer_fault(ResponseTimeout("The listener did not answer within the allowed time."))
 
     def _stop_gathering(self) -> None:
         if self._gathering is not None:
@@ -303,68 +370,4 @@ class RelayedRequest(Exchange):
         self._stage = Stage.DONE
         self._stop_gathering()
         self.seam.patience.stop()
-        if self._is_expected:
-            self._is_expected = False
-            self.listener.forget(self.id)
-            self.context.rendezvous.pop(self.secret, None)
-
-
-class RequestSocket(CommandSocket):
-    """A listener's socket for one request: it fetches a large one, or answers with a large response."""
-
-    __slots__ = ("_has_answered", "_request")
-
-    def __init__(self, context: Context, transport: asyncio.Transport, head: Head, request: RelayedRequest) -> None:
-        super().__init__(context, transport, head)
-        self._request: RelayedRequest = request
-        self._has_answered = False
-
-    def begin(self, rest: bytes) -> None:
-        self.hold(rest)
-        self.answer()
-        self._request.on_rendezvous(self)
-        self.start_reading()
-
-    def on_body(self, data: bytes, is_end: bool) -> None:
-        if self._has_answered:
-            self._request.on_answer_body(data, is_end)
-            if is_end:
-                self.end(NORMAL)
-
-    def on_writable(self, is_writable: bool) -> None:
-        if self._request.is_over:
-            return
-        if is_writable:
-            self._request.resume_body()
-        else:
-            self._request.pause_body()
-
-    def on_close(self, code: int, reason: str) -> None:
-        """A normal Close ends a body that had no FIN, as one SDK sends it; any other cuts it."""
-        if code in (1000, 1005) and self._has_answered:
-            self._request.on_answer_body(b"", True)
-        else:
-            self._fail_request()
-
-    def on_lost(self) -> None:
-        self._fail_request()
-
-    def on_command(self, text: bytes) -> None:
-        try:
-            command = parse_command(text)
-        except BadAnswer as error:
-            self._request.on_answer_fault(error)
-            return
-        if not isinstance(command, Response):
-            return
-        if command.request_id != self._request.id:
-            self._request.on_answer_fault(BadAnswer("The listener answered another request than it was asked."))
-            return
-        self._has_answered = True
-        self._request.on_answer(command)
-        if not command.has_body or self._request.is_over:
-            self.end(NORMAL)
-
-    def _fail_request(self) -> None:
-        if not self._request.is_over:
-            self._request.on_answer_fault(ListenerGone("The listener left before its answer was complete."))
+        self._expect_nothing()

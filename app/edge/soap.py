@@ -68,7 +68,7 @@ class SoapRequest(RelayedRequest):
     def _go_on(self, search: TokenSearch) -> None:
         self._search = None
         self.seam.patience.stop()
-        asked = Asked(self.head)
+        asked = Asked(self.head, self.context.settings.azure)
         asked.token = search.token
         self.head.memo = asked
         super().start()

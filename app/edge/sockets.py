@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.access.grant import Grant
 from app.edge.admission import admit, find_listener
+from app.edge.allowances import accept_seconds, most_listeners
 from app.edge.control import ControlChannel
 from app.edge.discovery import wanted_visibility
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage, check_terms, terms_of
 from app.edge.realm import Realm
-from app.edge.requests import RelayedRequest, RequestSocket
+from app.edge.request_socket import RequestSocket
+from app.edge.requests import RelayedRequest
 from app.edge.splice import SplicedSocket, join
 from app.edge.websocket import Socket
 from app.edge.wheel import Deadline
 from app.errors import (
     DRAINING,
     ENTITY_GONE,
+    REPLACED,
     AcceptTimeout,
     BadAnswer,
     BadRequest,
@@ -27,14 +29,17 @@ from app.errors import (
     EndpointNotFound,
     GatewayDraining,
     Gone,
-    QuotaExceeded,
+    ListenerGone,
+    NoListener,
     Rejected,
     RelayError,
     RendezvousExpired,
+    TooManyListeners,
     Unauthorized,
 )
 from app.namespace import Relay, Right
-from app.telemetry import new_tracking_id
+from app.telemetry import new_secret, new_tracking_id
+from app.wire.azure.choices import SENTENCES, Choices
 from app.wire.azure.commands import encode_accept
 from app.wire.azure.handshake import (
     Action,
@@ -46,13 +51,11 @@ from app.wire.azure.handshake import (
     token_from,
 )
 from app.wire.azure.headers import origin_headers
-from app.wire.azure.refusal import SENTENCES
 from app.wire.http import Head
 
 if TYPE_CHECKING:
     from app.edge.context import Context
 
-SECRET_BYTES = 24
 ENTRIES = (Action.LISTEN, Action.CONNECT)  # which need a token
 
 
@@ -64,17 +67,17 @@ class Wish(NamedTuple):
     is_authorization: bool  # the token stands in `Authorization`
 
 
-def parse_wish(head: Head, path: str) -> Wish:
+def parse_wish(head: Head, path: str, choices: Choices) -> Wish:
     """Understand the head, `path` being what it asks for at this door. Raises UnknownAction, BadRequest."""
-    handshake = parse_handshake(path, head.query)
+    handshake = parse_handshake(path, head.query, choices)
     if handshake.action not in ENTRIES:  # the secret is the credential
         return Wish(handshake, None, False)
-    return Wish(handshake, *token_from(head.headers, head.query))
+    return Wish(handshake, *token_from(head.headers, head.query, choices))
 
 
 def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> Socket:
     """The socket that an upgrade at `/$hc/` becomes. Raises RelayError where it may not."""
-    wish = head.memo if isinstance(head.memo, Wish) else parse_wish(head, head.path)
+    wish = head.memo if isinstance(head.memo, Wish) else parse_wish(head, head.path, context.settings.azure)
     handshake = wish.handshake
     if handshake.action in ENTRIES and handshake.id is None:  # nothing in it is for one time only
         head.memo = wish
@@ -95,7 +98,7 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
 def open_below(context: Context, transport: asyncio.Transport, head: Head, address: str) -> Socket:
     """The socket that an upgrade on a host which leads to `address` becomes: whatever its path, it is a sender's."""
     head = head.under(address)
-    wish = parse_wish(head, f"/$hc{head.path}")
+    wish = parse_wish(head, f"/$hc{head.path}", context.settings.azure)
     if wish.handshake.action is not Action.CONNECT:
         raise BadRequest("This host name leads to an address, where sockets are opened; listen at /$hc/{address}.")
     if context.is_draining:
@@ -112,12 +115,24 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
     terms = terms_of(head)
     relay, address, grant = admit(context, realm, Right.LISTEN, handshake.raw_path, token, opens_dynamic=terms)
     check_terms(terms, relay, handshake.path)
-    quota = context.settings.limits.listeners
-    if quota and realm.roster.count(relay.key) >= quota:
-        raise QuotaExceeded(f"The relay has {quota} listeners, the most it may have.", status=403)
-    visibility.apply(realm, relay)
     place = relay.listen_address(address)
+    _make_room(context, realm, relay, place, handshake.id)
+    visibility.apply(realm, relay)
     return ControlChannel(context, transport, head, realm, relay, place, grant, handshake.id)
+
+
+def _make_room(context: Context, realm: Realm, relay: Relay, place: str, id: str | None) -> None:
+    """Let one more listen on the relay. Where it is full, one that comes back takes the place of the listener that
+    it was, which nobody has missed yet. Raises TooManyListeners."""
+    most = most_listeners(context, relay)
+    if most is None or realm.roster.count(relay.key) < most:
+        return
+    before = next((each for each in realm.roster.listeners(relay.key) if id and each.is_same(id, place)), None)
+    if before is None:
+        raise TooManyListeners(
+            f"QuotaExceeded: The endpoint has {most} listeners, the most it may have (MaximumListenersPerEndpoint)."
+        )
+    before.end(REPLACED)
 
 
 def _connect(context: Context, transport: asyncio.Transport, head: Head, wish: Wish) -> Socket:
@@ -129,7 +144,7 @@ def _connect(context: Context, transport: asyncio.Transport, head: Head, wish: W
     check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)
     is_consumed = is_authorization and not grant.is_anonymous
-    return WaitingSender(context, transport, head, realm, relay, grant, handshake, listener, is_consumed)
+    return WaitingSender(context, transport, head, realm, relay, address, grant, handshake, listener, is_consumed)
 
 
 def _accept(
@@ -149,9 +164,13 @@ def _accept(
 
 
 class WaitingSender(SplicedSocket):
-    """A sender whose upgrade is held until its listener comes to the rendezvous."""
+    """A sender whose upgrade is held until its listener comes to the rendezvous.
 
-    __slots__ = ("_handshake", "_is_consumed", "_patience", "_secret", "listener", "tracking_id")
+    A listener that takes no command, or that is lost before it came, is replaced by another, each asked once, under
+    one deadline. What the first was sent is worth nothing then: each gets a secret of its own.
+    """
+
+    __slots__ = ("_address", "_asked", "_handshake", "_is_consumed", "_patience", "_secret", "listener", "tracking_id")
 
     def __init__(
         self,
@@ -160,39 +179,70 @@ class WaitingSender(SplicedSocket):
         head: Head,
         realm: Realm,
         relay: Relay,
+        address: str,
         grant: Grant,
         handshake: Handshake,
         listener: ControlChannel,
         is_consumed: bool,
     ) -> None:
         super().__init__(context, transport, head, realm, relay, grant)
+        self._address = address
         self._handshake = handshake
         self._is_consumed = is_consumed
-        self._secret = secrets.token_urlsafe(SECRET_BYTES)
+        self._secret = ""
         self._patience: Deadline | None = None
+        self._asked: tuple[ControlChannel, ...] = ()
         self.listener = listener
         self.tracking_id = new_tracking_id(handshake.id, context.node)
 
     def begin(self, rest: bytes) -> None:
         self.hold(rest)
+        self.context.lives.add(self)
+        self.context.counters["senders"] += 1
+        self._patience = self.context.wheel.after(accept_seconds(self.context, self.relay), self._on_timeout)
+        self._offer()
+
+    def on_listener_gone(self) -> None:
+        """The listener that was asked is lost; its address is dead from here on."""
+        self.context.rendezvous.pop(self._secret, None)
+        self._offer(ListenerGone("The listener left before it came to the rendezvous."))
+
+    def _offer(self, fault: RelayError | None = None) -> None:
+        """Tell a listener where to come: the one that was chosen or, after `fault`, one that was not asked yet.
+
+        Where none is left, the last fault is the answer.
+        """
+        assert self.head is not None
+        try:
+            while True:
+                if fault is not None:
+                    self.listener = find_listener(self.realm, self.relay, self._address, self.head, self._asked)
+                    self.context.counters["offered_again"] += 1
+                self._asked = (*self._asked, self.listener)
+                command = self._invitation()
+                try:
+                    self.listener.deliver(command)
+                except RelayError as error:
+                    fault = error
+                    continue
+                self.context.rendezvous[self._secret] = self
+                self.listener.expect_visit(self)
+                return
+        except RelayError as error:
+            self.turn_away(fault if fault is not None and isinstance(error, NoListener) else error)
+
+    def _invitation(self) -> bytes:
+        """The `accept` command for the listener, under a fresh secret. Raises HeadTooLarge."""
         head, handshake = self.head, self._handshake
         assert head is not None
+        self._secret = new_secret()
         address = accept_address(
             self.listener.base, handshake.raw_path, handshake.user_query, self.tracking_id, self._secret
         )
         scheme = told_scheme(self.context, self.transport, head, self.relay)
         origin = origin_headers(head.mount, scheme) if scheme else None
         headers = connect_headers(head.headers, self._is_consumed, origin)
-        peer = remote_endpoint(self.context, self.transport, head)
-        try:
-            self.listener.deliver(encode_accept(address, self.tracking_id, headers, peer))
-        except RelayError as error:
-            self.refuse(error, self.tracking_id)
-            return
-        self.context.rendezvous[self._secret] = self
-        self.context.lives.add(self)
-        self.context.counters["senders"] += 1
-        self._patience = self.context.wheel.after(self.context.settings.deadlines.accept_seconds, self._on_timeout)
+        return encode_accept(address, self.tracking_id, headers, remote_endpoint(self.context, self.transport, head))
 
     def counterpart(
         self, context: Context, transport: asyncio.Transport, head: Head, sub_protocol: str | None
@@ -203,6 +253,7 @@ class WaitingSender(SplicedSocket):
     def meet(self, listener: SplicedSocket, sub_protocol: str | None) -> None:
         """The listener is here: both upgrades are answered, the rendezvous is used up."""
         self._forget()
+        self._asked = ()
         join(self, listener, sub_protocol)
 
     def turn_away(self, error: RelayError) -> None:
@@ -226,6 +277,7 @@ class WaitingSender(SplicedSocket):
 
     def _forget(self) -> None:
         self.context.rendezvous.pop(self._secret, None)
+        self.listener.forget_visit(self)
         if self._patience is not None:
             self._patience.cancel()
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
 from app.edge.realm import Realm
-from app.edge.refusal import explain
+from app.edge.refusal import explain, told
 from app.edge.websocket import Socket
 from app.edge.wheel import Deadline
 from app.errors import ENTITY_GONE, KEY_REVOKED, Close, PeerWireError
@@ -138,6 +138,7 @@ class SplicedSocket(Socket):
 
     def end(self, close: Close) -> None:
         """The gateway ends both sides."""
+        close = told(self.context, close, new_tracking_id(None, self.context.node))
         for side in (self, self.mate):
             if side is not None and not side.is_ending and not side.is_lost:
                 side.is_ending = True
@@ -165,7 +166,7 @@ class SplicedSocket(Socket):
         """This side broke the protocol: it is told so, its mate is cut."""
         self._parser = None
         self.is_ending = True
-        self.send_close(error.close, explain(None, error, new_tracking_id(None, self.context.node)))
+        self.send_close(error.close, explain(None, error.message, new_tracking_id(None, self.context.node)))
         self.linger()
         if self.mate is not None and not self.mate.is_lost:
             self.mate.cut()

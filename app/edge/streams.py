@@ -48,11 +48,12 @@ class StreamSender(WaitingSender):
         head: Head,
         realm: Realm,
         relay: Relay,
+        address: str,
         grant: Grant,
         handshake: Handshake,
         listener: ControlChannel,
     ) -> None:
-        super().__init__(context, transport, head, realm, relay, grant, handshake, listener, False)
+        super().__init__(context, transport, head, realm, relay, address, grant, handshake, listener, False)
         self.trail = Trail()
         self.has_ended = False  # its End record has passed
 

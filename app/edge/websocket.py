@@ -234,7 +234,7 @@ class WebSocket(Socket):
     def fail(self, error: RelayError) -> None:
         """End because of an error: its close code, its sentence."""
         self.context.counters["failures"] += 1
-        text = explain(self.head, error, new_tracking_id(None, self.context.node))
+        text = explain(self.head, error.message, new_tracking_id(None, self.context.node))
         self.end(Close(error.close, text, error.is_transient))
 
     def on_control(self, opcode: int, payload: bytes) -> None:

@@ -42,9 +42,10 @@ from app.wire.azure.atom import (
     encode_feed,
     parse_entry,
 )
+from app.wire.azure.choices import SENTENCES, Choices
 from app.wire.azure.description import RELAY_TYPES, Description, Kind, RuleDescription
 from app.wire.azure.handshake import matching_path, token_from
-from app.wire.azure.refusal import SENTENCES, XML_CONTENT_TYPE, xml_body
+from app.wire.azure.refusal import XML_CONTENT_TYPE, xml_body
 
 PAGE = 100  # entries of a list when nothing else is asked for
 MAX_PAGE = 1000
@@ -67,6 +68,9 @@ class Context(Protocol):
 
     @property
     def hosts(self) -> Hosts: ...
+
+    @property
+    def choices(self) -> Choices: ...
 
     def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
         """How many listeners and subscriptions a relay has."""
@@ -105,7 +109,7 @@ class _Call:
         self._host = request.headers.get("host", "")
         self._namespace: Namespace = context.hosts.find(self._host)
         self._query = {key.lower(): value for key, value in parse_qsl(request.url.query, keep_blank_values=True)}
-        self._token, _ = token_from(request.headers.items(), request.url.query)
+        self._token, _ = token_from(request.headers.items(), request.url.query, context.choices)
         raw_path = request.scope["raw_path"].decode("ascii")
         self._path = matching_path(raw_path.removeprefix("/"))
         self._here = f"https://{self._host}{raw_path}"

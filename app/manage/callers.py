@@ -17,6 +17,7 @@ from app.manage.emulator import Emulation
 from app.manage.shapes import FailureBody, RelayView
 from app.namespace import Namespace, Relay, Right, fold
 from app.store.registry import Registry
+from app.wire.azure.choices import Choices
 
 
 class Context(Protocol):
@@ -29,6 +30,10 @@ class Context(Protocol):
 
     @property
     def hosts(self) -> Hosts: ...
+
+    @property
+    def choices(self) -> Choices:
+        """What the operator chose where Azure's documentation leaves it open."""
 
     @property
     def emulator(self) -> Emulation | None:

@@ -20,7 +20,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "app.telemetry": (),
     "app.faults": ("app.errors", "app.namespace"),
     "app.hosts": ("app.errors", "app.namespace"),
-    "app.config": ("app.hosts",),
+    "app.config": ("app.hosts", "app.wire.azure.choices"),
     "app.certificates": ("app.config", "app.store"),
     "app.trust": ("app.store.folder",),
     "app.provision": (

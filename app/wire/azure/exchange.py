@@ -46,9 +46,13 @@ class Channel(Enum):
 
 
 def request_headers(
-    headers: Headers, consumed_authorization: bool, via_host: str, origin: Mapping[str, str] | None = None
+    headers: Headers,
+    consumed_authorization: bool,
+    via_host: str,
+    origin: Mapping[str, str] | None = None,
+    passes_host: bool = True,
 ) -> dict[str, str]:
-    """The end-to-end headers of a request for its listener, `Host` among them, `Via` extended by this relay.
+    """The end-to-end headers of a request for its listener, `Host` by choice, `Via` extended by this relay.
 
     Those of `origin`, which the relay vouches for, go before the sender's of the same names.
     """
@@ -56,19 +60,24 @@ def request_headers(
     dropped = _NOT_REQUESTED | named_in_connection(headers) if "connection" in keys else _NOT_REQUESTED
     if origin:
         dropped = dropped | {name.lower() for name in origin}
+    if not passes_host:
+        dropped = dropped | {"host"}
     result = joined(headers, dropped | {"authorization"} if consumed_authorization else dropped)
     result.update(origin or {})
     result["Via"] = _extended_via(headers, via_host) if "via" in keys else f"1.1 {via_host}"
     return result
 
 
-def request_target(raw_path: str, query: str) -> str:
+def request_target(raw_path: str, query: str, decodes_path: bool = True) -> str:
     """`requestTarget`: the path as on the wire, the relay's own part included, and the application's query.
 
     In the path, and only there, `%20` and escaped unreserved characters are decoded, as one SDK
-    expects. Bytes outside of ASCII, which JSON could not carry as such, become escapes.
+    expects, unless the path shall stay as it was sent. Bytes outside of ASCII, which JSON could not carry as
+    such, become escapes.
     """
-    path = _DECODABLE.sub(lambda match: chr(int(match.group()[1:], 16)), _ascii(raw_path))
+    path = _ascii(raw_path)
+    if decodes_path:
+        path = _DECODABLE.sub(lambda match: chr(int(match.group()[1:], 16)), path)
     user_query = strip_query(query)
     return path if user_query is None else f"{path}?{_ascii(user_query)}"
 

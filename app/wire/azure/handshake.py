@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
-from app.errors import BadAnswer, BadRequest, UnknownAction
+from app.errors import BadRequest, SubProtocolMismatch, UnknownAction
+from app.wire.azure.choices import CHOICES, Choices
 from app.wire.azure.headers import LISTENER_FILTERS, RELAYS_OWN, TOKEN_HEADER, Headers, joined, one_line, values_of
 
 _PRIVATE = "sb-hc-"
@@ -77,7 +78,7 @@ def is_hc_path(path: str) -> bool:
     return path.startswith("/") and _decoded_segment(path[1:].partition("/")[0]).lower() == "$hc"
 
 
-def parse_handshake(path: str, query: str) -> Handshake:
+def parse_handshake(path: str, query: str, choices: Choices = CHOICES) -> Handshake:
     """Understand the target of an upgrade request: path and query as on the wire, the query without `?`.
 
     Raises `UnknownAction` for an unknown `sb-hc-action` and `BadRequest` for a path that is not under
@@ -92,7 +93,7 @@ def parse_handshake(path: str, query: str) -> Handshake:
     for piece in pieces:
         if piece.key is not None and piece.key.startswith(_PRIVATE):
             private.setdefault(piece.key, piece.value)
-    action = _action(private.get("sb-hc-action", ""))
+    action = _action(private.get("sb-hc-action", ""), choices)
     return Handshake(
         action=action,
         path=matching_path(raw_path),
@@ -101,7 +102,7 @@ def parse_handshake(path: str, query: str) -> Handshake:
         id=private.get("sb-hc-id") or None,
         token=private.get("sb-hc-token") or None,
         secret=private.get(_SECRET) or None,
-        rejection=_rejection(pieces, private) if action is Action.ACCEPT else None,
+        rejection=_rejection(pieces, private, choices) if action is Action.ACCEPT else None,
     )
 
 
@@ -112,6 +113,13 @@ def matching_path(raw_path: str) -> str:
     spelling, so that no escape can move a segment border.
     """
     return "/".join(_decoded_segment(segment) for segment in raw_path.removesuffix("/").split("/"))
+
+
+def client_id(query: str) -> str | None:
+    """The `sb-hc-id` by which a sender wants to be traced, if its query (without `?`) holds one."""
+    if not query or _PRIVATE not in query.lower():  # nobody escapes these letters
+        return None
+    return next((piece.value for piece in _pieces(query) if piece.key == "sb-hc-id"), None) or None
 
 
 def strip_query(query: str) -> str | None:
@@ -127,15 +135,17 @@ def strip_query(query: str) -> str | None:
     return "&".join(kept) if kept else None
 
 
-def token_from(headers: Headers, query: str) -> tuple[str | None, bool]:
+def token_from(headers: Headers, query: str, choices: Choices = CHOICES) -> tuple[str | None, bool]:
     """The relay token of a request, and whether it came from `Authorization` (which is then consumed).
 
-    `ServiceBusAuthorization` goes before the query's `sb-hc-token`, that before `Authorization`.
+    `ServiceBusAuthorization` goes before the query's `sb-hc-token` (or behind it, by choice), both before
+    `Authorization`.
     Raises `BadRequest` when the place that counts holds two tokens that differ.
     """
     token = _one_token("ServiceBusAuthorization", values_of(headers, TOKEN_HEADER))
-    if token is None and query:
-        token = _one_token("sb-hc-token", [piece.value for piece in _pieces(query) if piece.key == "sb-hc-token"])
+    if query and (token is None or not choices.header_before_query):
+        values = [piece.value for piece in _pieces(query) if piece.key == "sb-hc-token"]
+        token = _one_token("sb-hc-token", values) or token
     if token is not None:
         return token, False
     token = _one_token("Authorization", values_of(headers, "authorization"))
@@ -200,13 +210,13 @@ def connect_headers(
 def agreed_subprotocol(sender: Headers, listener: Headers) -> str | None:
     """The sub-protocol for both 101 answers: the one the listener named, None if it named none.
 
-    Raises `BadAnswer` when the sender did not offer it (RFC 6455, 4.1, makes the sender fail then).
+    Raises `SubProtocolMismatch` when the sender did not offer it (RFC 6455, 4.1, makes the sender fail then).
     """
     chosen = _protocols(listener)
     if not chosen:
         return None
     if chosen[0] not in _protocols(sender):
-        raise BadAnswer("The listener chose a sub-protocol that the sender did not offer.")
+        raise SubProtocolMismatch("The listener chose a sub-protocol that the sender did not offer.")
     return chosen[0]
 
 
@@ -223,20 +233,21 @@ def _pieces(query: str) -> list[_Piece]:
     return pieces
 
 
-def _action(text: str) -> Action:
+def _action(text: str, choices: Choices) -> Action:
     try:
-        return Action(text.lower() or Action.CONNECT)
+        return Action(text.lower() or (Action.CONNECT if choices.missing_action_connects else ""))
     except ValueError:
         raise UnknownAction("sb-hc-action must be one of listen, connect, accept and request.") from None
 
 
-def _rejection(pieces: list[_Piece], private: dict[str, str]) -> Rejection | None:
+def _rejection(pieces: list[_Piece], private: dict[str, str], choices: Choices) -> Rejection | None:
     status = private.get("sb-hc-statuscode")
     description = private.get("sb-hc-statusdescription", "")
     if status is None:
         # The Node SDKs leave the prefix off. Only at the very end are the names theirs: before the
         # relay's own parameters stands the sender's query, which may use them too.
-        if [piece.key for piece in pieces[-2:]] != ["statuscode", "statusdescription"]:
+        names = [piece.key for piece in pieces[-2:]]
+        if not choices.bare_rejection or names != ["statuscode", "statusdescription"]:
             return None
         status, description = pieces[-2].value, pieces[-1].value
     if not _STATUS.fullmatch(status):
