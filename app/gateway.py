@@ -313,7 +313,7 @@ def _bound(where: Bind) -> socket.socket:
 
 
 def _ports(listens: list[Listen]) -> Ports:
-    plain, *tls = (listen.socket.getsockname()[1] for listen in listens)
+    plain, *tls = (listen.socket.getsockname()[1] for listen in listens if listen.protocol is None)
     return Ports(plain, tls[0] if tls else None)
 
 

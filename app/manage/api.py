@@ -24,6 +24,7 @@ from app.manage.atom import AtomDoor
 from app.manage.body_limit import BodyLimit
 from app.manage.callers import REFUSALS, Calling, Context, OnRelay
 from app.manage.emulator import router as emulator
+from app.manage.openapi import describe_truly
 from app.manage.shapes import (
     AliasList,
     AliasShape,
@@ -210,6 +211,7 @@ def create_api(context: Context) -> FastAPI:
     api.add_exception_handler(RequestValidationError, _refuse_shape)
     api.add_exception_handler(HTTPException, _refuse_route)
     api.add_exception_handler(Exception, _refuse)
+    describe_truly(api)
     return api
 
 

@@ -26,6 +26,7 @@ from app.manage.arm.refusal import invalid_request, refusal
 from app.manage.arm.versions import check_version
 from app.manage.arm.views import ArmFailureBody
 from app.manage.body_limit import BodyLimit
+from app.manage.openapi import describe_truly
 from app.telemetry import new_tracking_id
 from app.wire.azure.arm import ArmPath, api_version, find_arm_path
 from fanout.errors import FanoutError
@@ -126,6 +127,7 @@ def create_arm(context: ArmContext) -> FastAPI:
     arm.add_exception_handler(RequestValidationError, _refuse_shape)
     arm.add_exception_handler(HTTPException, _refuse_route)
     arm.add_exception_handler(Exception, _refuse)
+    describe_truly(arm)
     return arm
 
 

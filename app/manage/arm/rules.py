@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Literal
 
@@ -16,7 +17,7 @@ from app.manage.arm.shapes import RegenerateBody, RuleBody
 from app.manage.arm.views import KeysView, RuleList, RuleView
 from app.namespace import Rule, fold
 
-MAX_NAME = 50  # of a rule that ARM makes
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,48}[A-Za-z0-9])?")  # of a rule that is made here
 
 
 def rules_router(path: str, place: type[Rules], of: str) -> APIRouter:
@@ -37,8 +38,10 @@ def rules_router(path: str, place: type[Rules], of: str) -> APIRouter:
     @router.put(one, summary=f"Create a rule of a {of}, or change its rights")
     async def put_rule(name: RuleName, body: RuleBody, call: Rules = found) -> RuleView:
         """Its keys are generated, or stay."""
-        if len(name) > MAX_NAME and fold(name) not in call.rules:
-            raise BadRequest(f"A rule's name has at most {MAX_NAME} characters.")
+        if fold(name) not in call.rules and not _NAME.fullmatch(name):
+            raise BadRequest(
+                "A rule's name has 1 to 50 letters, digits and '._-', and begins and ends with a letter or digit."
+            )
         rule = await call.registry.put_rule(call.namespace, call.relay, name, body.properties.right())
         return call.view.rule(call.relay, rule)
 

@@ -303,7 +303,8 @@ class Viewer:
 
     def _resource(self, kind: str, name: str, dated: Namespace | Relay | None, scope: str = "") -> dict[str, Any]:
         """What a thing in the namespace has; a name stays one segment of the id."""
-        types = f"{scope.partition('/')[0]}/{kind}" if scope else kind
+        typed = kind[0].upper() + kind[1:]
+        types = f"{scope.partition('/')[0]}/{typed}" if scope else typed
         return {
             "id": f"{self.id}/{scope}{kind}/{name.replace('/', '~')}",
             "name": name,
