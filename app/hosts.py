@@ -90,9 +90,13 @@ class Hosts:
         """Whether the names of this machine and of the advertised URL are this namespace's."""
         return namespace is self._owner()
 
-    def is_reserved(self, namespace: Namespace, name: str) -> bool:
-        """Whether `name` is the gateway's own (of this machine, of its URL) and `namespace` not the one to have it."""
-        return (name == self._advertised or name in _THIS_MACHINE) and not self.is_primary(namespace)
+    def is_reserved(self, namespace: Namespace | None, name: str) -> bool:
+        """Whether `name` is the gateway's own (of this machine, of its URL) and `namespace` not the one to have it.
+
+        None stands for one that is yet to be.
+        """
+        is_ours = name == self._advertised or name in _THIS_MACHINE
+        return is_ours and (namespace is None or not self.is_primary(namespace))
 
     def check_direction(self, server_name: str, host: str) -> None:
         """Return when a connection that was made to `server_name` (TLS, RFC 6066, 3) may ask `host` for something.

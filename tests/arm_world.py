@@ -29,7 +29,10 @@ class World:
         self.registry, self.namespace = registry, namespace
         self.operators = Operators([StaticToken(TOKEN)])
         self.arm = Arm(page_items=3)
-        self.hosts = Hosts(registry.namespaces, is_loopback=True, primary=namespace.name)
+
+    @property
+    def hosts(self) -> Hosts:
+        return Hosts(self.registry.namespaces, is_loopback=True, primary="default")
 
     def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
         return 2, 3

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.access.keyring import ROOT_RULE, new_rule, root_of
-from app.errors import BadRequest, ClaimMissing, EndpointNotFound
+from app.errors import AddressExists, BadRequest, ClaimMissing, EndpointNotFound
 from app.hosts import own_names
 from app.manage.callers import REFUSALS, Caller
 from app.manage.namespace_shapes import NamespaceList, NamespaceShape, NamespaceView
@@ -65,6 +65,8 @@ async def put_namespace(
     registry, body = operator.context.registry, body or NamespaceShape()
     namespace = registry.find_namespace(name)
     if namespace is None:
+        if operator.context.hosts.is_reserved(None, name.lower()):
+            raise AddressExists("This host name is the gateway's own.")
         response.status_code = 201
         root = new_rule(ROOT_RULE, Right.MANAGE)
         return operator.show(await registry.ensure_namespace(name, root, body.over(NamespaceSettings())))

@@ -85,7 +85,9 @@ def test_names_of_the_gateway_are_reserved_for_the_primary_namespace() -> None:
     for name in ("relay.example", "localhost", "127.0.0.1"):
         assert hosts.is_reserved(two, name)
         assert not hosts.is_reserved(one, name)
+        assert hosts.is_reserved(None, name)
     assert not hosts.is_reserved(two, "two.example")
+    assert not hosts.is_reserved(None, "two.example")
 
 
 def test_a_connection_made_to_one_namespace_asks_nothing_of_another() -> None:

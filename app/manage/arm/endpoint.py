@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app.hosts import Hosts, host_name
+from app.hosts import Hosts, host_name, own_names
 from app.namespace import Namespace
 
 
@@ -42,10 +42,10 @@ def find_endpoint(namespace: Namespace, hosts: Hosts, ports: Ports, advertised: 
 
     `advertised` and `reached` are URLs without path; `reached` is the one by which this caller came.
     """
-    if advertised and hosts.accepts(namespace, host_name(_netloc(advertised))):
+    if advertised and hosts.mount(namespace, host_name(_netloc(advertised))) == "":
         return _with_port(advertised)
     host = _netloc(reached)
-    if hosts.accepts(namespace, host_name(host)):
+    if hosts.mount(namespace, host_name(host)) == "":  # the host of one address is no endpoint of all
         if reached.startswith("https:"):
             return _with_port(reached)
         host = host_name(host)
@@ -58,8 +58,8 @@ def find_endpoint(namespace: Namespace, hosts: Hosts, ports: Ports, advertised: 
 def _own_name(namespace: Namespace) -> str:
     """An alias of the whole namespace, its name if that is a host name, else the name that it has on this machine."""
     alias = next((host for host, address in sorted(namespace.aliases.items()) if not address), None)
-    name = namespace.name.lower()
-    return alias or (name if "." in name else f"{name}.localhost")
+    name, on_this_machine = own_names(namespace.name)
+    return alias or (name if "." in name else on_this_machine)
 
 
 def _with_port(url: str) -> Endpoint:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Response
 
 from app.access.keyring import ROOT_RULE, new_rule
 from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded
+from app.hosts import own_names
 from app.manage.arm.paging import SkipToken, page
 from app.manage.arm.places import Call, OfGroup, OfSubscription, OnNamespace
 from app.manage.arm.route import ArmRoute
@@ -97,7 +98,7 @@ async def delete_namespace(call: Annotated[OnNamespace, Depends()]) -> Response:
     namespace = call.find()
     if namespace is None:
         return Response(status_code=204)
-    if namespace is call.context.namespace:
+    if call.context.hosts.is_primary(namespace):
         raise AddressExists(
             f"The gateway was started for the namespace '{namespace.name}', which lives as long as it does; empty it "
             "instead, or start the gateway for another one."
@@ -132,8 +133,10 @@ async def _create(call: OnNamespace, location: str, tags: dict[str, str], networ
 
 
 def _is_taken(call: Call, name: str) -> bool:
-    namespaces = call.registry.namespaces
-    return call.registry.find_namespace(name) is not None or any(name.lower() in each.aliases for each in namespaces)
+    names = own_names(name)
+    return call.context.hosts.is_reserved(None, name.lower()) or any(
+        fold(each.name) == fold(name) or each.aliases.keys() & names for each in call.registry.namespaces
+    )
 
 
 def _taken(name: str) -> str:

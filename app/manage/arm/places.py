@@ -11,6 +11,7 @@ from fastapi import Path, Query, Request
 
 from app.access.operator import Operators
 from app.errors import EndpointNotFound, ParentNotFound
+from app.hosts import Hosts
 from app.manage.arm.endpoint import Endpoint
 from app.manage.arm.versions import Version
 from app.manage.arm.views import Viewer
@@ -36,8 +37,7 @@ class ArmContext(Protocol):
     def operators(self) -> Operators: ...
 
     @property
-    def namespace(self) -> Namespace:
-        """The one that the gateway was started for."""
+    def hosts(self) -> Hosts: ...
 
     @property
     def arm(self) -> ArmSettings: ...

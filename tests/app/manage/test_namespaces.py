@@ -87,3 +87,9 @@ async def test_names_that_cannot_be_and_the_primary_namespace_stay_as_they_are(w
 async def test_an_alias_cannot_be_a_name_of_another_namespace(world: World, host: str) -> None:
     await world.client.put("/-/api/namespaces/tenant", headers=world.auth())
     assert refused(await world.client.put(f"/-/api/aliases/{host}", headers=world.auth())) == 409
+
+
+async def test_a_name_of_the_gateway_itself_is_no_namespaces(world: World) -> None:
+    """It would take that name from the primary namespace."""
+    assert refused(await world.client.put("/-/api/namespaces/LocalHost", headers=world.auth())) == 409
+    assert len(world.gateway.registry.namespaces) == 1

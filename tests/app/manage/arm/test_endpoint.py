@@ -31,6 +31,7 @@ DOTTED = Namespace("relay.example.com")
         (NAMED, PLAIN, None, "http://127.0.0.1:8480", "http://orders-eu.localhost:8480"),
         (ALIASED, BOTH, None, "https://localhost:8443", "sb://shop.example.com:8443"),
         (ALIASED, BOTH, None, "https://shop.example.com", "sb://shop.example.com:443"),
+        (ALIASED, BOTH, None, "https://demo.example.com", "sb://shop.example.com:8443"),
         (DOTTED, BOTH, None, "https://localhost:8443", "sb://relay.example.com:8443"),
         (DOTTED, BOTH, None, "https://elsewhere:1", "sb://relay.example.com:8443"),
     ],

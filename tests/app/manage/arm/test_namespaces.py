@@ -118,6 +118,7 @@ async def test_a_name_belongs_to_one(ask: Ask, world: World) -> None:
     [
         ("orders-eu", "None"),
         ("DEFAULT", "NameInUse"),
+        ("localhost", "NameInUse"),
         ("short", "InvalidName"),
         ("x" * 51, "InvalidName"),
         ("1orders", "InvalidName"),

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from arm_world import NAMESPACE, Ask, World, refusal
 
-from app.namespace import Profile, Relay, Right
+from app.namespace import Profile, Relay, RelayTerms, Right
 from app.store.settings import RelaySettings
 
 HYBRID = f"{NAMESPACE}/hybridConnections"
@@ -72,7 +72,7 @@ async def test_a_wcf_relay_is_made_read_replaced_and_deleted(ask: Ask, world: Wo
 
 async def test_dynamic_relays_show_and_cannot_be_made(ask: Ask, world: World) -> None:
     for name, profile in (("one", Profile.NET_ONEWAY), ("many", Profile.NET_EVENT)):
-        world.registry.ensure_dynamic(world.namespace, name, profile)
+        world.registry.ensure_dynamic(world.namespace, name, RelayTerms(profile=profile))
     listed = (await ask("GET", WCF)).json()["value"]
     assert [(each["name"], each["properties"]["relayType"], each["properties"]["isDynamic"]) for each in listed] == [
         ("many", "NetEvent", True),
