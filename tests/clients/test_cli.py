@@ -17,7 +17,20 @@ from fanway.cli_options import safe
 from fanway.cli_relays import parse_forward
 from fanway.event import Event
 
-OURS = {"publish", "subscribe", "listen", "ask", "open", "forward", "token", "relay", "key", "status"}
+OURS = {
+    "publish",
+    "subscribe",
+    "listen",
+    "ask",
+    "open",
+    "forward",
+    "token",
+    "relay",
+    "key",
+    "status",
+    "import",
+    "export",
+}
 
 
 @pytest.fixture(autouse=True)

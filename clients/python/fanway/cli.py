@@ -16,6 +16,7 @@ import click
 
 from fanway.cli_events import publish, subscribe
 from fanway.cli_manage import key, relay, status, token
+from fanway.cli_moving import export, import_
 from fanway.cli_options import safe, say
 from fanway.cli_relays import ask, forward, listen, open_
 from fanway.errors import RelayError
@@ -72,7 +73,7 @@ def cli() -> None:
     """
 
 
-for _command in (publish, subscribe, listen, ask, open_, forward, token, relay, key, status):
+for _command in (publish, subscribe, listen, ask, open_, forward, token, relay, key, status, import_, export):
     cli.add_command(_command)
 
 

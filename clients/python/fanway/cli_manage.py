@@ -7,14 +7,13 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import click
-import httpx
 
 from fanway.address import check_address, check_pattern, literal_prefix
-from fanway.channel import innermost, unreachable
 from fanway.cli_events import print_line
 from fanway.cli_options import gateway_options, safe, say
 from fanway.connect import Gateway
-from fanway.errors import ConfigurationError, ConnectionLostError, RelayError, RelayTimeoutError, from_answer
+from fanway.errors import ConfigurationError, RelayError
+from fanway.management import Management, items_of
 from fanway.token import make_token
 
 RIGHTS = click.Choice(["Listen", "Send", "Manage"], case_sensitive=False)
@@ -22,21 +21,8 @@ RIGHTS = click.Choice(["Listen", "Send", "Manage"], case_sensitive=False)
 
 def call(gateway: Gateway, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
     """One request to `/-/api`; the decoded JSON answer. Raises RelayError."""
-    headers = {"ServiceBusAuthorization": gateway.token()}
-    url = f"{gateway.url}/-/api/{path}"
-    try:
-        with httpx.Client(verify=gateway.tls() or True, trust_env=not gateway.is_loopback, timeout=30) as client:
-            answer = client.request(method, url, json=body, params=query, headers=headers)
-    except httpx.TimeoutException:
-        raise RelayTimeoutError(f"{gateway.url} did not answer in time.") from None
-    except httpx.RequestError as error:
-        raise unreachable(gateway.url, innermost(error)) from None
-    if answer.is_error:
-        raise from_answer(answer.status_code, answer.reason_phrase, answer.content)
-    try:
-        return answer.json() if answer.content else None
-    except ValueError:
-        raise ConnectionLostError(f"{gateway.url} answered something that is not JSON.") from None
+    with Management(gateway) as api:
+        return api.call(method, path, body, query)
 
 
 @click.group()
@@ -54,7 +40,7 @@ def relay_ls(gateway: Gateway, as_json: bool) -> None:
     Example:
       fanway relay ls
     """
-    for item in _items(call(gateway, "GET", "relays"), "relays"):
+    for item in items_of(call(gateway, "GET", "relays"), "relays"):
         if as_json:
             print_line(json.dumps(item))
         else:
@@ -145,7 +131,7 @@ def key_ls(gateway: Gateway, relay_name: str | None, as_json: bool) -> None:
     Example:
       fanway key ls --relay orders
     """
-    for item in _items(call(gateway, "GET", "rules", query=_of_relay(relay_name)), "rules"):
+    for item in items_of(call(gateway, "GET", "rules", query=_of_relay(relay_name)), "rules"):
         print_line(json.dumps(item) if as_json else f"{safe(str(item['name']))}\t{','.join(item['rights'])}")
 
 
@@ -255,7 +241,7 @@ def _narrowest(gateway: Gateway, rights: set[str], scope: str) -> tuple[str, str
     """A rule with exactly these rights, if there is one and it can be read; else our own key, saying so."""
     for query in ({"relay": scope}, None):
         try:
-            rules = _items(call(gateway, "GET", "rules", query=query), "rules")
+            rules = items_of(call(gateway, "GET", "rules", query=query), "rules")
             for item in rules:
                 if set(item["rights"]) == rights:
                     keys = call(gateway, "GET", f"rules/{quote(item['name'], safe='')}/keys", query=query)
@@ -288,11 +274,3 @@ def status(gateway: Gateway, as_json: bool) -> None:
     print_line(f"gateway\t{gateway.url}")
     for name, value in answer.items():
         print_line(f"{safe(name)}\t{safe(value if isinstance(value, str) else json.dumps(value))}")
-
-
-def _items(answer: Any, name: str) -> list[dict[str, Any]]:
-    """A list answer, bare or under its name."""
-    items = answer.get(name, answer.get("value")) if isinstance(answer, dict) else answer
-    if not isinstance(items, list):
-        raise ConnectionLostError("The gateway's answer is not a list.")
-    return items
