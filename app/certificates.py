@@ -38,18 +38,43 @@ class CertificateFiles(NamedTuple):
 
 
 def prepare_certificates(
-    settings: Settings, folder: DataFolder, now: datetime | None = None
+    settings: Settings, folder: DataFolder, hosts: Iterable[str] = (), now: datetime | None = None
 ) -> CertificateFiles | None:
-    """The files to serve TLS with, made or renewed where the settings ask for it; None when TLS is off.
+    """The files to serve TLS with by default, made or renewed where the settings ask for it; None when TLS is off.
 
-    Raises `ConfigurationError` when named files are missing, OSError when the folder cannot be written.
+    Those of the settings, else the development certificate, which then covers `hosts`, else the first of the settings'
+    table. Raises `ConfigurationError` when named files are missing, OSError when the folder cannot be written.
     """
     if settings.tls_bind is None:
         return None
     named = named_certificates(settings)
     if named is not None:
         return named
-    return development_certificate(settings, folder, now=now)
+    if settings.uses_dev_tls:
+        return cover(settings, folder, hosts, now)
+    first = next(iter(settings.certificates.values()))
+    return CertificateFiles(first.cert, first.key, None)
+
+
+def cover(
+    settings: Settings, folder: DataFolder, hosts: Iterable[str], now: datetime | None = None
+) -> CertificateFiles:
+    """The development certificate, naming those of `hosts` too that its authority may vouch for as it is.
+
+    Raises OSError when the folder cannot be written.
+    """
+    files = development_certificate(settings, folder, now=now)
+    authority = _load(folder.tls / "ca.pem", folder.tls / "ca.key")
+    subtrees = _subtrees(authority[0]) if authority else []
+    vouched = [host for host in hosts if (name := _name_of(host)) is not None and _is_permitted(name, subtrees)]
+    return development_certificate(settings, folder, vouched, now) if vouched else files
+
+
+def _name_of(host: str) -> x509.GeneralName | None:
+    try:
+        return read_host(host)
+    except ConfigurationError:
+        return None  # a host may have a name that no certificate can hold
 
 
 def development_certificate(

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from app.gateway import Started
 
 EXIT_USAGE = 2  # click's own is 1
-_NO_FLAG = ("cors_origins", "trusted_proxies", "limits", "deadlines", "budgets", "history", "arm", "azure")
+_NO_FLAG = (
+    "certificates",
+    "cors_origins",
+    "trusted_proxies",
+    "limits",
+    "deadlines",
+    "budgets",
+    "history",
+    "arm",
+    "azure",
+)
 _PATHS = ("data", "relays", "tls_cert", "tls_key")
 
 
@@ -117,12 +127,12 @@ def check(config: Path | None, **flags: Any) -> None:
     Example:
       fanway check --relays relays.toml
     """
-    from app.certificates import named_certificates
     from app.startup import check_data
+    from app.tls import check_certificates
 
     settings = _settings(config, flags)
     try:
-        named_certificates(settings)
+        check_certificates(settings)
         waiting = asyncio.run(check_data(settings))
     except ConfigurationError as error:
         raise _Unusable(str(error)) from None

@@ -137,6 +137,13 @@ class Arm(_Part):
     page_items: int = Field(default=100, ge=1, le=1000, description="Most things on one page of a list.")
 
 
+class CertificateSettings(_Part):
+    """A certificate for one host name or namespace."""
+
+    cert: Path = Field(description="PEM file of the certificate, with its chain.")
+    key: Path = Field(description="PEM file of its private key.")
+
+
 class Settings(BaseSettings):
     """Everything that can be set. `load_settings` makes one."""
 
@@ -166,6 +173,12 @@ class Settings(BaseSettings):
         default=None, description="PEM file of a certificate (with its chain) to use instead."
     )
     tls_key: Path | None = Field(default=None, description="PEM file of its private key.")
+    tls_minimum: Literal["1.2", "1.3"] = Field(default="1.2", description="Oldest version of TLS that is spoken.")
+    certificates: dict[str, CertificateSettings] = Field(
+        default={},
+        description="Certificates of their own, `{cert, key}` by host name (`*.NAME`: all names one label below it) or "
+        "by namespace.",
+    )
     emulator: bool = Field(
         default=False,
         description="For tests: everything in memory, a key that everybody knows, a clock that can be moved, faults on "
@@ -218,7 +231,7 @@ class Settings(BaseSettings):
     @property
     def tls_bind(self) -> Bind | None:
         """Where to listen with TLS, None when there is no certificate to do it with."""
-        if not self.tls or not (self.uses_dev_tls or self.tls_cert):
+        if not self.tls or not (self.uses_dev_tls or self.tls_cert or self.certificates):
             return None
         if "tls_listen" in self.model_fields_set:
             return parse_bind(self.tls_listen)
@@ -360,7 +373,7 @@ def is_switch(field: FieldInfo) -> bool:
 
 
 def _shown(default: object) -> str:
-    if default is None or default == ():
+    if default is None or default in ((), {}):
         return ""
     if isinstance(default, bool):
         return str(default).lower()

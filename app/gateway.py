@@ -12,8 +12,8 @@ import contextlib
 import gc
 import logging
 import resource
+import signal
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -25,7 +25,6 @@ import uvloop
 
 from app.access.authorize import Authorizer
 from app.access.operator import Operators, StaticToken
-from app.certificates import CertificateFiles, prepare_certificates
 from app.config import Arm, Bind, Settings, parse_bind
 from app.edge import nettcp
 from app.edge.context import Context
@@ -40,6 +39,7 @@ from app.manage.arm.application import ArmDoor
 from app.manage.arm.endpoint import Endpoint, Ports, find_endpoint
 from app.namespace import Change, Namespace, Relay
 from app.startup import open_registry
+from app.tls import open_certificates
 from app.wire.azure.choices import Choices
 from fanout.tick import Tick
 
@@ -86,19 +86,24 @@ class Gateway:
             self.opened = await open_registry(self.settings, self._clock)
             self.registry = self.opened.registry
             undo.push_async_callback(self.registry.close)
-            certificates = prepare_certificates(self.settings, self.opened.folder)
             self.context = self._build_context()
+            self.tls = open_certificates(self.settings, self.opened.folder, self.hosts, self.registry.namespaces)
             if isinstance(self._clock, MovableClock):
                 self.emulator = Emulator(self.opened, self.context, self._clock)
             self.operators = Operators([StaticToken(self.opened.operator_token)])
-            listens = self._bind(certificates)
+            listens = self._bind()
             self.ports = _ports(listens)
             self.server = self._build_server(listens)
             self._serving = asyncio.create_task(self.server.serve())
             await self.server.ready.wait()
             undo.pop_all()
         self._sweep()
-        return self._describe(listens, certificates)
+        if self.tls is not None:
+            self.tls.watch()
+            self.hosts.on_change.append(self.tls.names_changed)
+        if self._handles_signals:
+            self.context.loop.add_signal_handler(signal.SIGHUP, self.reload)
+        return self._describe(listens)
 
     async def stop(self) -> None:
         """Drain and stop; returns when all is closed."""
@@ -109,7 +114,14 @@ class Gateway:
         """Until the gateway has stopped, by `stop` or by a signal."""
         await self._serving
         self.context.wheel.stop()
+        if self.tls is not None:
+            self.tls.stop()
         await self.registry.close()
+
+    def reload(self) -> None:
+        """Read certificates anew whose files have changed, as SIGHUP does."""
+        if self.tls is not None:
+            self.tls.reload()
 
     @property
     def namespace(self) -> Namespace:
@@ -189,16 +201,14 @@ class Gateway:
             max_connections=_raise_file_limit() - RESERVED_FILES,
         )
 
+        hosts.on_change.append(context.authorizer.forget)
+
         def look_for_wcf() -> None:
             context.has_wcf_relays = any(realm.wcf_relays for realm in context.realms.values())
 
-        def rename() -> None:
-            hosts.changed()
-            context.authorizer.forget()
-
         def review(change: Change) -> None:
             if change.kind == "namespace-changed":
-                rename()
+                hosts.changed()
             look_for_wcf()
             for live in list(context.lives):
                 live.review()
@@ -208,10 +218,10 @@ class Gateway:
             context.realms[namespace] = Realm(namespace, Tick(soon), self._clock, registry, is_open=is_open)
             namespace.on_change.append(review)
             look_for_wcf()
-            rename()
+            hosts.changed()
 
         def leave(namespace: Namespace) -> None:
-            rename()
+            hosts.changed()
             del context.realms[namespace]
 
         for namespace in registry.namespaces:
@@ -232,13 +242,11 @@ class Gateway:
         )
         return EdgeServer(config, self.context, listens, handles_signals=self._handles_signals)
 
-    def _bind(self, certificates: CertificateFiles | None) -> list[Listen]:
+    def _bind(self) -> list[Listen]:
         settings, door = self.settings, nettcp.serve(self.context)
         listens = [Listen(_bound(settings.plain_bind), None)]
-        if certificates is not None and settings.tls_bind is not None:
-            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.minimum_version = ssl.TLSVersion.TLSv1_2
-            tls.load_cert_chain(certificates.certificate, certificates.key)
+        if self.tls is not None and settings.tls_bind is not None:
+            tls = self.tls.context
             listens.append(Listen(_bound(settings.tls_bind), tls))
             if settings.nettcp_tls_listen is not None:
                 listens.append(Listen(_bound(parse_bind(settings.nettcp_tls_listen)), tls, door))
@@ -246,12 +254,12 @@ class Gateway:
             listens.append(Listen(_bound(parse_bind(settings.nettcp_listen)), None, door))
         return listens
 
-    def _describe(self, listens: list[Listen], certificates: CertificateFiles | None) -> Started:
+    def _describe(self, listens: list[Listen]) -> Started:
         opened, namespace = self.opened, self.namespace
         urls = [_url(listen) for listen in listens if listen.protocol is None]
         doors = [listen for listen in listens if listen.protocol is not None]
         tls_url = urls[1] if len(urls) > 1 else None
-        authority = certificates.authority if certificates is not None else None
+        authority = self.tls.authority if self.tls is not None else None
         opened.write_connection(urls[0], tls_url, authority)
 
         def follow(change: Change) -> None:

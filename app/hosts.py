@@ -11,7 +11,7 @@ beside it what was looked up for a Host header as it was sent. So a look-up cost
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from app.errors import MisdirectedRequest, UnknownHost
@@ -52,11 +52,14 @@ class Hosts:
         self._index: dict[str, Place] | None = None
         self._anything: Place | None = None  # where every other name leads
         self._found: dict[str, Place] = {}  # by Host header, as it was sent
+        self.on_change: list[Callable[[], None]] = []
 
     def changed(self) -> None:
         """A namespace came or went, or one of them has other aliases."""
         self._index = None
         self._found.clear()
+        for callback in self.on_change:
+            callback()
 
     def find(self, host: str | None) -> Namespace:
         """The namespace for a `Host` header (port ignored); raises `UnknownHost`."""
@@ -83,8 +86,8 @@ class Hosts:
         return place.address if place is not None and place.namespace is namespace else None
 
     def accepts(self, namespace: Namespace, name: str) -> bool:
-        """Whether `name` (lower case, no port) is one of the namespace's."""
-        return self.mount(namespace, name) is not None
+        """Whether `name` (lower case, no port) leads to the namespace's root."""
+        return self.mount(namespace, name) == ""
 
     def is_primary(self, namespace: Namespace) -> bool:
         """Whether the names of this machine and of the advertised URL are this namespace's."""

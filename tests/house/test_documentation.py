@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.config import fields, variable
+from app.config import fields, load_settings, variable
 from app.errors import CLOSES, RelayError
 from app.provision import read_provision
 
@@ -140,3 +140,12 @@ def test_provisioning_files_that_are_shown_are_sound(tmp_path: Path) -> None:
     for text in shown:
         (tmp_path / "relays.toml").write_text(text, "utf-8")
         assert read_provision(tmp_path / "relays.toml").relays
+
+
+def test_settings_files_that_are_shown_are_sound(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    shown = re.findall(r"^```toml settings\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert shown
+    for text in shown:
+        (tmp_path / "settings.toml").write_text(text, "utf-8")
+        assert load_settings(file=tmp_path / "settings.toml").model_fields_set

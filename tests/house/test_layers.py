@@ -22,6 +22,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "app.hosts": ("app.errors", "app.namespace"),
     "app.config": ("app.hosts", "app.wire.azure.choices"),
     "app.certificates": ("app.config", "app.store"),
+    "app.tls": ("app.certificates", "app.config", "app.edge.tls", "app.hosts", "app.namespace", "app.store"),
     "app.trust": ("app.store.folder",),
     "app.provision": (
         "app.access.keyring",
