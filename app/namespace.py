@@ -133,6 +133,7 @@ class Relay:
     is_public: bool = False  # listed in the discovery feed while somebody listens
     display_name: str = ""  # there; '' is the last segment of its name
     is_dynamic: bool = False
+    is_system: bool = False  # the gateway's own, where nobody else publishes and only managers subscribe
     user_metadata: str = ""
     created_at: float = 0.0
     updated_at: float = 0.0

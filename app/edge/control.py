@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fanway.control")
 
 MAX_OWED_BYTES = 8 << 20
+GOODBYES = (1000, 1001, 1005)  # close codes of a listener that ends in good order
 UNANSWERED_PINGS = 2  # after which a listener is gone
 FAREWELL_SECONDS = 2.0  # in which a listener that hung up in good order may still come to senders it was told of
 
@@ -106,6 +107,7 @@ class ControlChannel(CommandSocket):
         self.realm.touch(self.relay)
         self.context.lives.add(self)
         self.context.counters["listeners"] += 1
+        self.realm.status.tell_listener("online", self)
         self._await_expiry()
         self._heartbeat = self.context.wheel.after(self.context.settings.deadlines.ping_seconds, self._beat)
         self.start_reading()
@@ -202,14 +204,14 @@ class ControlChannel(CommandSocket):
             self.end(close)
 
     def end(self, close: Close) -> None:
-        self._leave()
+        self._leave(close.reconnect, close.reason)
         super().end(told(self.context, close, self.tracking_id))
 
     def on_close(self, code: int, reason: str) -> None:
-        self._leave()
+        self._leave(code not in GOODBYES, reason)
 
     def on_lost(self) -> None:
-        self._leave()
+        self._leave(True, "The connection was lost.")
         if not self.is_ending:
             self._abandon()
         self.context.owed.discard(self.outflow)
@@ -223,9 +225,13 @@ class ControlChannel(CommandSocket):
         for request in (*waiting.values(), *([body_of] if body_of is not None else [])):
             request.on_listener_gone()
 
-    def _leave(self) -> None:
-        self.realm.roster.remove(self)
+    def _leave(self, returns: bool, reason: str) -> None:
+        """Off the roster; `returns` says whether listeners come back after an end like this one."""
+        if self not in self.context.lives:
+            return
         self.context.lives.discard(self)
+        self.realm.roster.remove(self)
+        self.realm.status.tell_listener("connecting" if returns else "offline", self, reason)
         if self._senders and self._farewell is None:
             self._farewell = self.context.wheel.after(FAREWELL_SECONDS, self._abandon)
         undelivered, self._due_requests = self._due_requests, []

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.access.grant import Grant
+from app.edge.status import Fate, Status, is_system, system_relay
 from app.errors import ENTITY_GONE, RELAY_MOVED, Close, EndpointNotFound
 from app.namespace import Change, Namespace, Relay, RelayTerms, Right
 from app.wire.native.publication import Publication
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LINGER_SECONDS = 300.0
 NO_ENDPOINT = "Endpoint does not exist."
 NO_TERMS = RelayTerms()
+_FATES: dict[str, Fate] = {"relay-added": "created", "relay-changed": "changed", "relay-removed": "deleted"}
 
 
 Admitted = tuple[Relay, str, Grant]
@@ -77,6 +79,8 @@ class Realm:
         self.namespace = namespace
         self.tick = tick
         self.router = Router(tick)
+        self.system = system_relay()
+        self.status = Status(self)
         self.roster: Roster[ControlChannel] = Roster(random.randrange)
         self.wcf_relays = sum(relay.profile.is_wcf for relay in namespace.relays.values())
         self.admitted: dict[tuple[Right, str, str | None], Admitted] = {}  # by right, raw path, token
@@ -91,8 +95,8 @@ class Realm:
         namespace.on_change.append(self._on_change)
 
     def find(self, path: str) -> Relay | None:
-        """The relay that owns a decoded path."""
-        return self.namespace.find(path)
+        """The relay that owns a decoded path, the gateway's own among them."""
+        return self.namespace.find(path) or (self.system if is_system(path) else None)
 
     def find_or_open(self, path: str, grant: Grant, right: Right, terms: RelayTerms = NO_TERMS) -> Relay:
         """The relay that owns `path`, a dynamic one where that is allowed.
@@ -116,6 +120,8 @@ class Realm:
 
     def ending(self, relay: Relay, place: str) -> Close | None:
         """Why what rests on `relay` owning the address `place` must end, if it must."""
+        if relay.is_system:
+            return None
         if self.namespace.relays.get(relay.key) is not relay:
             return ENTITY_GONE
         if self.namespace.find(place) is not relay:  # one was provisioned below it
@@ -153,6 +159,14 @@ class Realm:
             entry = relay, History(self._new_epoch(), events, limits.seconds, limits.bytes)
             self._histories[relay.key] = entry
         return entry[1]
+
+    def remembers(self, relay: Relay) -> bool:
+        """Whether the relay's history was begun: something was published there, or somebody subscribed."""
+        return relay.key in self._histories
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._clock()
 
     def _new_epoch(self) -> str:
         """One that no other stream here has: it names events that came without an id."""
@@ -193,6 +207,7 @@ class Realm:
         now = self._clock()
         for _, history in self._histories.values():
             history.prune(now)  # a relay where nothing is published any more cuts nothing by itself
+        self.status.sweep()
         for relay, used_at in list(self._used_at.items()):
             if self._is_used(relay):
                 self._used_at[relay] = now
@@ -207,6 +222,8 @@ class Realm:
         self._recurring.clear()
         if change.relay is None:
             return
+        if (fate := _FATES.get(change.kind)) is not None:
+            self.status.tell_relay(fate, change.relay)
         if change.kind in ("relay-added", "relay-removed") and change.relay.profile.is_wcf:
             self.wcf_relays += 1 if change.kind == "relay-added" else -1
         if change.kind == "relay-removed":

@@ -147,7 +147,7 @@ class Subscribe(EventsExchange):
             raise Unsupported("Events are delivered by HTTP/1.1 only.", status=505)
         self.query = parse_query(self.head.query, self.transport)
         self.beginning_at: Start = self._start_of(self.query)
-        asked = parse_pattern(raw_address(self.head))
+        asked = parse_pattern(raw_address(self.head), allow_system=True)
         self.realm = self.context.realm(self.head.host)
         self.grant: Grant = grant_for(self.context, self.realm, token_of(self.head), asked.prefix)
         self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked)

@@ -63,7 +63,7 @@ def parse_wish(head: Head) -> Wish:
     token = token_of(head)
     if kind is Transport.SESSION:
         return Wish(kind, query, token, None, None)
-    pattern = parse_pattern(raw) if query.mode != "publish" else None
+    pattern = parse_pattern(raw, allow_system=True) if query.mode != "publish" else None
     if query.mode == "both" and pattern is not None and not pattern.is_concrete:
         raise Unsupported("'mode=both' needs an address without wildcards.")
     address = parse_address(raw, allow_system=True) if query.mode != "subscribe" else None

@@ -165,7 +165,7 @@ def _parse_sub(header: dict[str, Any], r: int) -> Sub:
     return Sub(
         r=r,
         sub=_number(header, "sub"),
-        pattern=check_pattern(_text(header, "pattern")),
+        pattern=check_pattern(_text(header, "pattern"), allow_system=True),
         start=parse_start(_text(header, "from")) if "from" in header else "now",
         policy=parse_policy(_text(header, "policy")) if "policy" in header else None,
         budget=budget,

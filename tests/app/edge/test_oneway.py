@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wires import frame, masked, until, upgraded
+from wires import frame, masked, until, upgrade_head, upgraded
 from worlds import Listener, World, running_gateway
 
 from app.edge.control import MAX_OWED_BYTES, ControlChannel
@@ -123,20 +123,15 @@ async def test_a_listener_that_does_not_read_holds_up_nobody(world: World) -> No
     assert (await received(healthy, sent + 1))[-1] == b"last"
 
 
-async def test_a_26th_listener_is_refused(tmp_path: Path) -> None:
+async def test_a_26th_listener_is_refused(world: World) -> None:
     """Also of a relay that came into being by use."""
-    async with running_gateway(tmp_path, limits={"listeners": 25}) as world:
-        listeners = [await listening(world, "netEvent") for _ in range(25)]
-        wire = await world.raw()
-        await wire.send(
-            f"GET /$hc/alarms?sb-hc-action=listen HTTP/1.1\r\nHost: {world.host}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            f"ServiceBusAuthorization: {world.token()}\r\n\r\n"
-        )
-        assert (await wire.head()).startswith("HTTP/1.1 403 ")
-        assert (await world.client.post("/alarms", content=b"x", headers=world.auth())).status_code == 202
-        for listener in listeners:
-            assert await received(listener) == [b"x"]
+    listeners = [await listening(world, "netEvent") for _ in range(25)]
+    wire = await world.raw()
+    await wire.send(upgrade_head(world, "/$hc/alarms?sb-hc-action=listen"))
+    assert (await wire.head()).startswith("HTTP/1.1 403 ")
+    assert (await world.client.post("/alarms", content=b"x", headers=world.auth())).status_code == 202
+    for listener in listeners:
+        assert await received(listener) == [b"x"]
 
 
 async def test_subscribers_of_our_own_door_get_what_is_sent_to_all(world: World) -> None:
@@ -173,11 +168,7 @@ async def test_other_doors_say_where_messages_go(world: World) -> None:
     answer = await world.client.get("/-/events/alarms?wait=0", headers=world.auth())
     assert (answer.status_code, "no events" in answer.text) == (400, True)
     wire = await world.raw()
-    await wire.send(
-        f"GET /$hc/alarms HTTP/1.1\r\nHost: {world.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        f"ServiceBusAuthorization: {world.token()}\r\n\r\n"
-    )
+    await wire.send(upgrade_head(world, "/$hc/alarms"))
     assert (await wire.head()).startswith("HTTP/1.1 400 A relay of the profile 'netOneway' carries requests only")
 
 

@@ -1,0 +1,92 @@
+"""Who is there, told as events: `-/sys/status/{relay}` says when listeners come and go and relays come into being.
+
+The three states are those of Azure's listeners, as far as they can be seen from here: *online* has its control channel;
+*connecting* lost it, or was sent away, in a manner after which listeners come back; *offline* said goodbye, or was
+refused for good, or has not come back for a minute.
+
+Nothing is made or kept before somebody has subscribed to a system address; from then on everything is, so that a
+cursor tells no lies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from app.namespace import HistoryLimits, Relay
+from app.wire.native.publication import JSON, Publication
+
+if TYPE_CHECKING:
+    from app.edge.control import ControlChannel
+    from app.edge.realm import Realm
+
+SYSTEM = "-"
+STATUS = "-/sys/status"
+RETURN_SECONDS = 60.0
+
+State = Literal["online", "connecting", "offline"]
+Fate = Literal["created", "changed", "deleted"]
+
+
+def is_system(address: str) -> bool:
+    """Whether a decoded address is one of the gateway's own."""
+    return address.startswith("-/") or address == SYSTEM
+
+
+def system_relay() -> Relay:
+    """The relay of a namespace that is the gateway's own."""
+    return Relay(SYSTEM, history=HistoryLimits(events=256, seconds=300.0, bytes=1 << 18), is_system=True)
+
+
+class Status:
+    """Tells the status of one realm's relays and listeners."""
+
+    def __init__(self, realm: Realm) -> None:
+        self._realm = realm
+        self._awaited: dict[tuple[str, str, str], tuple[float, Relay]] = {}  # who may come back: since when, and where
+
+    def tell_relay(self, fate: Fate, relay: Relay) -> None:
+        """A relay came into being, changed, or went."""
+        if self._is_followed:
+            self._tell(f"fanway.relay.{fate}", relay, {"profile": relay.profile, "isDynamic": relay.is_dynamic})
+
+    def tell_listener(self, state: State, listener: ControlChannel, reason: str = "") -> None:
+        """A listener is on the roster now (`online`), or has left it."""
+        if not self._is_followed:
+            return
+        relay, address, id = listener.relay, listener.address, listener.id or ""
+        place = relay.key, address, id
+        here = self._realm.roster.listeners(relay.key)
+        if state != "online" and id and any(other.id == id for other in here):
+            return  # it had come back before its loss was noticed
+        if state == "connecting":
+            self._awaited[place] = self._realm.now(), relay
+        else:
+            self._awaited.pop(place, None)
+        self._tell_listener(state, relay, address, id, reason)
+
+    def sweep(self) -> None:
+        """Who has not come back is offline."""
+        now = self._realm.now()
+        for place, (since, relay) in list(self._awaited.items()):
+            if now - since >= RETURN_SECONDS:
+                del self._awaited[place]
+                self._tell_listener("offline", relay, place[1], place[2], "It has not come back.")
+
+    @property
+    def _is_followed(self) -> bool:
+        return self._realm.remembers(self._realm.system)
+
+    def _tell_listener(self, state: State, relay: Relay, address: str, id: str, reason: str) -> None:
+        count = self._realm.roster.count(relay.key)
+        about: dict[str, Any] = {"address": address, "listener": id or None, "listeners": count}
+        self._tell(f"fanway.listener.{state}", relay, about | ({"reason": reason} if reason else {}))
+
+    def _tell(self, type: str, relay: Relay, about: dict[str, Any]) -> None:
+        realm, system = self._realm, self._realm.system
+        history, now = realm.history(system), realm.now()
+        publication = Publication("", orjson.dumps({"relay": relay.name, **about}), True, JSON, type)
+        event = publication.as_event(f"{STATUS}/{relay.name}", history.next_offset(), now)
+        history.append(event, now)
+        realm.router.publish(system.key, [event])
