@@ -65,6 +65,11 @@ class Limits(_Part):
     native_listeners: int = Field(
         default=0, ge=0, description="Most listeners on one relay of the profile `native`; 0 is no limit."
     )
+    refused_listens: int = Field(
+        default=20,
+        ge=1,
+        description="Refused listens of one address and path that are answered at once; further ones wait.",
+    )
     batch_lines: int = Field(default=10_000, ge=1, description="Most events in one NDJSON or CloudEvents batch.")
     batch_bytes: int = Field(default=1 << 20, ge=1, description="Largest batch, in bytes; beyond it 413.")
 
@@ -86,6 +91,12 @@ class Deadlines(_Part):
         ge=0,
         description="Life of a listener's control channel on Azure's profiles, after which it is to connect again, as "
         "Azure has it; 0 is no end.",
+    )
+    refusal_seconds: float = Field(
+        default=30,
+        ge=0,
+        description="Longest time between two refusals to an address that goes on trying to listen; it begins with a "
+        "second and doubles. 0: nobody waits.",
     )
     ping_seconds: float = Field(default=25, gt=0, description="Between pings on quiet control channels.")
     keep_alive_seconds: float = Field(default=75, gt=0, description="For the next request on an idle HTTP connection.")

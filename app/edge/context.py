@@ -14,6 +14,7 @@ from app.access.grant import Grant
 from app.edge.feeds.turns import Turns
 from app.edge.owed import Owed
 from app.edge.realm import Realm
+from app.edge.storms import Storms
 from app.edge.wheel import Wheel
 from app.errors import Close, RelayError, as_relay_error
 from app.faults import Faults
@@ -66,6 +67,7 @@ class Context:
     lives: set[Live] = field(default_factory=set)
     rendezvous: dict[str, Appointment] = field(default_factory=dict)  # by the secret in its URL
     owed: Owed = field(init=False)
+    storms: Storms = field(init=False)
     turns: Turns = field(default_factory=Turns)
     faults: Faults | None = None  # the emulator's
     stalled: int = 0  # sides of joined sockets whose peer reads too slowly now
@@ -74,6 +76,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.owed = Owed(self.wheel, self.settings.budgets.process_bytes)
+        self.storms = Storms(self)
         self.publish_buffer = self.read_buffer[:PUBLISH_READ_BYTES]
 
     def realm(self, host: str) -> Realm:

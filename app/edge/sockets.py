@@ -84,7 +84,12 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     if context.is_draining and handshake.action in ENTRIES:
         raise GatewayDraining("The gateway is restarting.", retry_after=1)
     if handshake.action is Action.LISTEN:
-        return _listen(context, transport, head, wish)
+        try:
+            return _listen(context, transport, head, wish)
+        except Exception as error:
+            if (held := context.storms.shelter(transport, head, context.shown(error))) is not None:
+                return held
+            raise
     if handshake.action is Action.CONNECT:
         return _connect(context, transport, head, wish)
     appointment = context.rendezvous.get(handshake.secret or "")
