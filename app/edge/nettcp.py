@@ -15,12 +15,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from app.edge.admission import admit, find_listener
+from app.edge.origin import server_name
+from app.edge.passage import check_passage
 from app.edge.refusal import note_refusal
 from app.edge.streams import StreamSender
 from app.edge.websocket import LINGER_SECONDS
 from app.edge.wheel import Deadline
-from app.errors import Close, EndpointNotFound, GatewayDraining, Overloaded, RelayError, TooSlow, Unauthorized
-from app.namespace import Profile, Right
+from app.errors import Close, GatewayDraining, Overloaded, RelayError, TooSlow
+from app.namespace import Right
 from app.telemetry import new_tracking_id
 from app.wire.azure.handshake import Action, Handshake, matching_path
 from app.wire.http import Head, Headers
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 MARK = "Fanway-Net-Tcp"  # the header that tells a listener that such a session is offered
-CARRIERS = (Profile.NET_TCP, Profile.NATIVE, Profile.HYBRID_CONNECTION)
 
 
 class PreambleConnection(asyncio.Protocol):
@@ -124,28 +125,23 @@ def open_session(context: Context, transport: asyncio.Transport, via: Via) -> St
     """The sender that a connection with this via becomes. Raises RelayError where it may not."""
     if context.is_draining:
         raise GatewayDraining("The gateway is restarting.")
-    realm = context.realm(via.host)
-    relay, address, grant = admit(context, realm, Right.SEND, via.raw_path, via.token)
-    if relay.profile not in CARRIERS:
-        raise EndpointNotFound(f"A relay of the profile {relay.profile.value} carries no net.tcp.")
-    if relay.requires_transport_security and transport.get_extra_info("sslcontext") is None:
-        raise Unauthorized("The relay requires that senders come by TLS.", status=403)
-    head = _head(via)
+    place = context.hosts.place(via.host)
+    if (name := server_name(transport)) is not None:
+        context.hosts.check_direction(name, via.host)
+    realm = context.realms[place.namespace]
+    raw_path = f"{place.address}/{via.raw_path}".strip("/") if place.address else via.raw_path
+    path = matching_path(raw_path)
+    if context.faults is not None:
+        context.faults.refuse(realm.namespace, "connect", path)
+    relay, address, grant = admit(context, realm, Right.SEND, raw_path, via.token)
+    head = _head(via, raw_path)
+    check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)
-    handshake = Handshake(
-        action=Action.CONNECT,
-        path=matching_path(via.raw_path),
-        raw_path=via.raw_path,
-        user_query=via.query,
-        id=None,
-        token=via.token,
-        secret=None,
-        rejection=None,
-    )
+    handshake = Handshake(Action.CONNECT, path, raw_path, via.query, None, via.token, None, None)
     return StreamSender(context, transport, head, realm, relay, address, grant, handshake, listener)
 
 
-def _head(via: Via) -> Head:
+def _head(via: Via, raw_path: str) -> Head:
     """The head that a WebSocket to this address would have had: listeners' SDKs insist on one."""
     headers: Headers = [
         ("Host", via.host),
@@ -155,7 +151,7 @@ def _head(via: Via) -> Head:
         ("Sec-WebSocket-Version", "13"),
         (MARK, "1.0"),
     ]
-    head = Head("GET", f"/$hc/{via.raw_path}", "1.1", headers)
+    head = Head("GET", f"/$hc/{raw_path}", "1.1", headers)
     head.host = via.host
     return head
 

@@ -3,8 +3,8 @@
 Theory. It is a splice (see `splice.py`) whose sender speaks no frames. What a sender writes leaves as binary messages,
 one for each read; what the listener sends, in messages of whatever type and size, leaves as bytes. The end of a
 direction is a FIN on one side and a Close on the other. A side that is lost without it resets its mate. When both
-directions have passed an End record, the session is over and so are the connections: the client's next session, on
-its next connection, is admitted and routed anew.
+directions have passed an End record, or the client begins another session, this one is over and so are the
+connections: the next session, on the client's next connection, is admitted and routed anew.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class StreamSender(WaitingSender):
         ended_at = self.trail.follow(data)
         whole = bytes(data if ended_at is None else data[:ended_at])  # the buffer is everybody's
         self.context.counters["spliced_bytes"] += len(whole)
-        if not mate.is_lost:
+        if whole and not mate.is_lost:
             mate.outflow.write_all([frame_head(BINARY, len(whole)), whole], len(whole))
         if ended_at is not None:
             self.has_ended = True
@@ -130,7 +130,7 @@ class StreamSender(WaitingSender):
             listener.conclude()
 
     def _on_end(self) -> None:
-        if isinstance(self.mate, StreamListener) and self.mate.has_ended:
+        if self.trail.begins_another or (isinstance(self.mate, StreamListener) and self.mate.has_ended):
             self.over()
 
 

@@ -6,7 +6,7 @@ gateway's log. .NET's clients know these URIs and raise an exception of a class 
 
 from __future__ import annotations
 
-from app.errors import AcceptTimeout, BadRequest, FramingError, RelayError
+from app.errors import AcceptTimeout, BadRequest, FramingError, RelayError, Unsupported
 
 _PREFIX = "http://schemas.microsoft.com/ws/2006/05/framing/faults/"
 
@@ -27,6 +27,7 @@ _BY_STATUS = {
     401: ACCESS_DENIED,
     403: ACCESS_DENIED,
     404: ENDPOINT_NOT_FOUND,
+    421: ENDPOINT_NOT_FOUND,
     429: SERVER_TOO_BUSY,
     503: SERVER_TOO_BUSY,
 }
@@ -38,6 +39,6 @@ def fault_of(error: RelayError) -> str:
         return error.fault
     if isinstance(error, AcceptTimeout):  # the endpoint is there, but none took the session
         return DISPATCH_FAILED
-    if isinstance(error, BadRequest):  # the via is no address
+    if isinstance(error, BadRequest | Unsupported):  # the via is no address, or one of other traffic
         return ENDPOINT_NOT_FOUND
     return _BY_STATUS.get(error.status, DISPATCH_FAILED)

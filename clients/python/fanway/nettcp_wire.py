@@ -6,8 +6,6 @@ beside the service replaces it. Nothing else of the stream is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 VIA_BYTES = 2048  # what .NET's services take
 _BEFORE_VIA = ((0x00, 3), (0x01, 2))  # version and mode: type, length of the whole record
 _VIA = 0x02
@@ -15,13 +13,13 @@ _SIZE_BYTES = 5
 
 
 class ViaRewriter:
-    """Passes a stream on, the via of the preamble that it begins with replaced by what `replace` makes of it.
+    """Passes a stream on, the via of the preamble that it begins with replaced by `via`.
 
     A stream that begins otherwise is passed on untouched: to refuse it is the service's business.
     """
 
-    def __init__(self, replace: Callable[[str], str]) -> None:
-        self._replace = replace
+    def __init__(self, via: str) -> None:
+        self._via = via.encode()
         self._held: bytes | None = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -33,14 +31,10 @@ class ViaRewriter:
         if found is None:
             return b""
         whole, self._held = self._held, None
-        start, size_end, end = found
+        start, end = found
         if not end:
             return whole
-        try:
-            via = self._replace(whole[size_end:end].decode()).encode()
-        except UnicodeDecodeError:
-            return whole
-        return whole[:start] + encode_size(len(via)) + via + whole[end:]
+        return whole[:start] + encode_size(len(self._via)) + self._via + whole[end:]
 
 
 def encode_size(size: int) -> bytes:
@@ -53,20 +47,20 @@ def encode_size(size: int) -> bytes:
     return bytes(coded)
 
 
-def _find_via(data: bytes) -> tuple[int, int, int] | None:
-    """Where the via's size begins, where it ends, and where the via ends, which is 0 if none can follow.
+def _find_via(data: bytes) -> tuple[int, int] | None:
+    """Where the via's size begins, and where the via ends, which is 0 if none can follow.
 
     None as long as it is not complete.
     """
     at = 0
     for kind, length in _BEFORE_VIA:
         if len(data) > at and data[at] != kind:
-            return 0, 0, 0
+            return 0, 0
         at += length
     if len(data) <= at:
         return None
     if data[at] != _VIA:
-        return 0, 0, 0
+        return 0, 0
     size, start = 0, at + 1
     for index in range(_SIZE_BYTES):
         if len(data) <= start + index:
@@ -76,6 +70,6 @@ def _find_via(data: bytes) -> tuple[int, int, int] | None:
         if not byte & 0x80:
             break
     if byte & 0x80 or size > VIA_BYTES:
-        return 0, 0, 0
-    size_end = start + index + 1
-    return (start, size_end, size_end + size) if len(data) >= size_end + size else None
+        return 0, 0
+    end = start + index + 1 + size
+    return (start, end) if len(data) >= end else None

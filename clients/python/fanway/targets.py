@@ -142,16 +142,16 @@ class StreamTarget:
         except RelayError:
             reset(writer)
             raise
-        await join_stream(remote, reader, writer, self._alteration())
+        await join_stream(remote, reader, writer, self.alteration(offer.target))
 
-    def _alteration(self) -> Callable[[bytes], bytes] | None:
-        """What is to be done to the bytes of one socket on their way to the server."""
+    def alteration(self, target: str) -> Callable[[bytes], bytes] | None:
+        """What is to be done to a socket's bytes on their way to the server; `target` is what it was offered as."""
         return None
 
 
 class NetTcpTarget(StreamTarget):
-    """A `net.tcp` service. If its URL has a path, sessions get it as their via, with what the sender's via has after
-    the listener's address; else they keep the via that the sender wrote."""
+    """A `net.tcp` service. If its URL has a path, sessions get it as their via, and behind it what the sender put
+    behind the listener's address; else they keep the via that the sender wrote."""
 
     def __init__(self, url: str, address: str) -> None:
         parts = urlsplit(url)
@@ -159,15 +159,12 @@ class NetTcpTarget(StreamTarget):
         self._via = url.rstrip("/") if parts.path else None
         self._address = address
 
-    def _alteration(self) -> Callable[[bytes], bytes] | None:
-        return ViaRewriter(self._local).feed if self._via is not None else None
-
-    def _local(self, via: str) -> str:
-        path = "/" + via.partition("://")[2].partition("/")[2]
-        rest = cut_address(path, self._address)
-        if rest == path:  # it is none of the address: the service shall say what it thinks of it
-            return via
-        return f"{self._via}{rest[1:] if rest == '/' or rest.startswith('/?') else rest}"
+    def alteration(self, target: str) -> Callable[[bytes], bytes] | None:
+        if self._via is None:
+            return None
+        rest = cut_address(target, self._address)
+        via = self._via + (rest[1:] if rest == "/" or rest.startswith("/?") else rest)
+        return ViaRewriter(via).feed
 
 
 def parse_target(text: str, address: str) -> Target:
