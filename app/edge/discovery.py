@@ -7,16 +7,15 @@ unknown as any other path. A path that belongs to a relay is relayed, never list
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from app.edge.exchange import Exchange
 from app.edge.origin import base_url
 from app.edge.refusal import Door
-from app.errors import BadRequest, RelayError
+from app.errors import RelayError
 from app.hosts import host_name
-from app.namespace import Profile, Relay, fold
+from app.namespace import Profile, Relay, RelayTerms, fold
 from app.wire.azure.atom import FEED_CONTENT_TYPE
 from app.wire.azure.discovery import Listed, encode_discovery
 from app.wire.azure.handshake import matching_path
@@ -25,9 +24,6 @@ from app.wire.http import Head
 if TYPE_CHECKING:
     from app.edge.realm import Realm
     from app.edge.seam import Seam
-
-DISCOVERY, DISPLAY_NAME = "fanway-discovery", "fanway-display-name"
-MAX_DISPLAY_NAME = 256
 
 _BY_HTTP = (Profile.NATIVE, Profile.HYBRID_CONNECTION, Profile.HTTP)
 
@@ -100,37 +96,16 @@ def _endpoint(relay: Relay, base: str) -> str:
     return f"sb://{base.partition('://')[2]}/{relay.name}"
 
 
-class Visibility(NamedTuple):
-    """How a listener wants a dynamic relay to be listed; None where it says nothing."""
+def show_as(realm: Realm, relay: Relay, terms: RelayTerms) -> None:
+    """Let a dynamic relay be listed as the listener that is about to register wants it.
 
-    is_public: bool | None
-    display_name: str | None
-
-    def apply(self, realm: Realm, relay: Relay) -> None:
-        """Before the listener registers. The first one that says nothing leaves a dynamic relay private; of a
-        provisioned one its settings count."""
-        if not relay.is_dynamic:
-            return
-        if self.is_public is not None:
-            relay.is_public = self.is_public
-        elif not realm.roster.count(relay.key):
-            relay.is_public = False
-        if self.display_name is not None:
-            relay.display_name = self.display_name
-
-
-def wanted_visibility(head: Head) -> Visibility:
-    """What the headers of a listener's upgrade ask for. Raises BadRequest."""
-    wish, name = head.get(DISCOVERY), head.get(DISPLAY_NAME)
-    if wish is not None and wish.lower() not in ("public", "private"):
-        raise BadRequest("The header Fanway-Discovery should be 'public' or 'private'.")
-    return Visibility(None if wish is None else wish.lower() == "public", None if name is None else _display_name(name))
-
-
-def _display_name(value: str) -> str:
-    name = value
-    with contextlib.suppress(UnicodeDecodeError):  # else it is latin-1, as some clients write their headers
-        name = value.encode("latin-1").decode("utf-8")
-    if len(name) > MAX_DISPLAY_NAME:
-        raise BadRequest(f"The header Fanway-Display-Name is at most {MAX_DISPLAY_NAME} characters long.")
-    return name
+    The first one that says nothing leaves it private. Of a provisioned relay its settings count.
+    """
+    if not relay.is_dynamic:
+        return
+    if terms.is_public is not None:
+        relay.is_public = terms.is_public
+    elif not realm.roster.count(relay.key):
+        relay.is_public = False
+    if terms.display_name is not None:
+        relay.display_name = terms.display_name

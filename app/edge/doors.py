@@ -12,7 +12,7 @@ from app.edge.discovery import feed_for
 from app.edge.exchange import Exchange
 from app.edge.feeds import http as feed_http
 from app.edge.feeds import sockets as feed_sockets
-from app.edge.management import AtomExchange, is_for_gateway
+from app.edge.management import AtomExchange, is_for_gateway, is_marked
 from app.edge.origin import server_name
 from app.edge.refusal import Door
 from app.edge.requests import RelayedRequest
@@ -40,7 +40,7 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
     if not head.path.startswith("/-/"):
         _refuse_when_draining(connection.context)
         address = connection.context.hosts.place(head.host).address
-        if address and "x-process-at" not in head.names:  # whatever else the path says, it is the listener's
+        if address and not is_marked(head):  # whatever else the path says, it is the listener's
             return _relayed(connection, head.under(address))
         if is_arm(head.path, head.query) and connection.context.settings.arm.enabled:
             return AsgiExchange(connection, head)

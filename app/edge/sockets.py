@@ -9,7 +9,7 @@ from app.access.grant import Grant
 from app.edge.admission import admit, find_listener
 from app.edge.allowances import accept_seconds, most_listeners
 from app.edge.control import ControlChannel
-from app.edge.discovery import wanted_visibility
+from app.edge.discovery import show_as
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage, check_terms, terms_of
 from app.edge.realm import Realm
@@ -113,7 +113,6 @@ def open_below(context: Context, transport: asyncio.Transport, head: Head, addre
 
 def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wish) -> Socket:
     handshake, token, _ = wish
-    visibility = wanted_visibility(head)
     realm = context.realm(head.host)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "listen", handshake.path)
@@ -122,7 +121,7 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
     check_terms(terms, relay, handshake.path)
     place = relay.listen_address(address)
     _make_room(context, realm, relay, place, handshake.id)
-    visibility.apply(realm, relay)
+    show_as(realm, relay, terms)
     return ControlChannel(context, transport, head, realm, relay, place, grant, handshake.id)
 
 

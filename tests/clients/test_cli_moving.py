@@ -16,6 +16,7 @@ import pytest
 from click import UsageError
 from worlds import KEY, KEY_NAME, World, running_gateway
 
+from app.namespace import Right
 from fanway.cli_moving import given_parameters, read_files
 from fanway.errors import ConfigurationError
 
@@ -71,6 +72,8 @@ async def test_an_exported_namespace_is_the_same_after_its_import_elsewhere(tmp_
         old = await both.enter_async_context(running_gateway(tmp_path / "old", relays=RELAYS))
         new = await both.enter_async_context(running_gateway(tmp_path / "new", relays=[]))
         await old.gateway.registry.put_alias(old.namespace, "old.example")
+        await old.gateway.registry.put_alias(old.namespace, "demo.example", "Plants/Oslo")
+        await old.gateway.registry.put_rule(old.namespace, None, "maker", Right.LISTEN, creates_relays=True)
         await old.listen("fleeting")
         first = await fanway(old, "export")
         file = tmp_path / "relays.json"
@@ -83,11 +86,12 @@ async def test_an_exported_namespace_is_the_same_after_its_import_elsewhere(tmp_
         assert second.out == first.out
         assert "fleeting" not in first.out
         again = await fanway(new, "import", str(file))
-        assert again.out == "nothing changed: 7 as they should be\n"
+        assert again.out == "nothing changed: 9 as they should be\n"
         assert {key: relay.rules for key, relay in new.namespace.relays.items()} == {
             key: relay.rules for key, relay in old.namespace.relays.items() if not relay.is_dynamic
         }
         assert new.namespace.rules == old.namespace.rules
+        assert new.namespace.aliases == old.namespace.aliases
         meter = new.namespace.relays["meter~1"]
         assert (meter.profile, new.namespace.relays["orders"].history.events) == ("netTcp", 7)
 

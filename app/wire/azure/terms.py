@@ -6,6 +6,7 @@ WCF Relay's listeners state such things in their binding and endpoint behaviours
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -71,9 +72,16 @@ def _chosen(header: str, parameter: str, values: dict[str, Any], headers: Header
 
 
 def _said(header: str, headers: Headers, asked: str | None) -> str | None:
-    said = {value.strip() for value in values_of(headers, header)}
+    said = {_decoded(value).strip() for value in values_of(headers, header)}
     if asked is not None:
         said.add(asked.strip())
     if len(said) > 1:
         raise BadRequest(f"{header.title()} is said twice, and differently.")
     return said.pop() if said else None
+
+
+def _decoded(value: str) -> str:
+    """A header's value, which came as latin-1, as UTF-8 where it is that: clients write either."""
+    with contextlib.suppress(UnicodeError):
+        return value.encode("latin-1").decode("utf-8")
+    return value

@@ -136,7 +136,7 @@ async def test_of_a_provisioned_relay_the_settings_count(world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("Fanway-Discovery", "maybe", "'public' or 'private'"),
+        ("Fanway-Discovery", "maybe", "is one of private, public"),
         ("Fanway-Display-Name", "x" * 257, "at most 256"),
     ],
 )

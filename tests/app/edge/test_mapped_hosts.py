@@ -65,6 +65,18 @@ async def test_no_sender_says_for_itself_where_it_is(mapped: World) -> None:
     assert headers["x-forwarded-proto"] == "https", "as in Azure, what the sender sent is passed on"
 
 
+async def test_only_the_true_mark_of_management_leads_away_from_the_address(mapped: World) -> None:
+    listener = await mapped.listen("open", on_request=answering(b"hello"))
+    headers = {"X-PROCESS-AT": "elsewhere", **mapped.auth()}
+    for path in ("/shop", "/?api-version=2016-07", "/$Resources/Relays"):
+        assert (await get(mapped, path, **headers)).text == "hello"
+    assert [request["requestTarget"] for request in listener.requests] == [
+        "/open/shop",
+        "/open/?api-version=2016-07",
+        "/open/$Resources/Relays",
+    ]
+
+
 async def test_a_native_relay_is_told_the_scheme_on_any_host(world: World) -> None:
     listener = await world.listen("shop", on_request=answering(b""))
     await world.client.get("/shop/x", headers=world.auth() | {"X-Forwarded-Proto": "https"})

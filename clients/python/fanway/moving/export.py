@@ -66,6 +66,8 @@ def _rule(relay: KnownRelay | None, rule: KnownRule) -> dict[str, Any]:
     ours: dict[str, Any] = {} if relay is None else {"path": relay.name}
     keys = {"primaryKey": rule.primary_key, "secondaryKey": rule.secondary_key}
     ours |= {name: key for name, key in keys.items() if key is not None}
+    if rule.creates_relays:
+        ours["createsRelays"] = True
     kind, names, after = "Microsoft.Relay/namespaces", [rule.name], _AFTER_NAMESPACE
     if relay is not None:
         kind, names = f"{kind}/{_kind(relay)}", [relay.name, rule.name]

@@ -46,6 +46,7 @@ class WantedRule:
     primary_key: str | None = field(repr=False)
     secondary_key: str | None = field(repr=False)
     place: str
+    creates_relays: bool | None = None
 
     @property
     def title(self) -> str:
@@ -86,7 +87,7 @@ class Inventory:
         if known is None:
             self.rules[key] = rule
             return
-        told = ("rights", "primary_key", "secondary_key")
+        told = ("rights", "primary_key", "secondary_key", "creates_relays")
         pairs = [(getattr(known, name), getattr(rule, name)) for name in told]
         if any(None not in pair and pair[0] != pair[1] for pair in pairs):
             raise ConfigurationError(f"{rule.place}: the {rule.title} stands otherwise at {known.place}")
@@ -196,8 +197,11 @@ def _rule_of(resource: Resource) -> WantedRule:
         if key is not None and not isinstance(key, str):
             raise resource.fault(name, "should be a text")
         keys.append(key)
+    creates = ours.get("createsRelays")
+    if not isinstance(creates, bool | None):
+        raise resource.fault("metadata.fanway.createsRelays", "should be true or false")
     relay = _path_of(resource) if resource.path else None
-    return WantedRule(relay, resource.rule, _rights(resource), keys[0], keys[1], resource.place)
+    return WantedRule(relay, resource.rule, _rights(resource), keys[0], keys[1], resource.place, creates)
 
 
 def _rights(resource: Resource) -> tuple[str, ...]:

@@ -115,16 +115,15 @@ class _Planner:
                 f"{rule.place}: these are keys of the {rule.title}, whose rights are in none of the files and which "
                 "the gateway does not have; add the output of `az relay … authorization-rule list`"
             )
-        wanted = {"primaryKey": rule.primary_key, "secondaryKey": rule.secondary_key}
-        body: dict[str, Any] = {"rights": list(rights)}
-        body |= {name: key for name, key in wanted.items() if key is not None}
+        wanted = _told(rule)
+        body = {"rights": list(rights), **{name: value for name, value in wanted.items() if value is not None}}
         self._note_keys(rule, known)
         if known is None:
             outcome = "created"
         else:
             changed = [] if set(rights) == set(known.rights) else ["rights"]
-            held = {"primaryKey": known.primary_key, "secondaryKey": known.secondary_key}
-            changed += [name for name, key in wanted.items() if key is not None and key != held[name]]
+            held = _told(known)
+            changed += [name for name, value in wanted.items() if value not in (None, held[name])]
             if not changed:
                 return None
             outcome = f"changed ({', '.join(changed)})"
@@ -137,6 +136,15 @@ class _Planner:
             what = "keys" if len(missing) == 2 else f"{missing[0]} key"
             fate = "what it has stays" if known else "a new one is made, so who holds the old one will be refused"
             self.notes.append(f"{rule.title}: the files hold no {what} of it; {fate}")
+
+
+def _told(rule: WantedRule | KnownRule) -> dict[str, Any]:
+    """What of a rule may be left unsaid."""
+    return {
+        "primaryKey": rule.primary_key,
+        "secondaryKey": rule.secondary_key,
+        "createsRelays": rule.creates_relays,
+    }
 
 
 def _relay_step(relay: WantedRelay, known: KnownRelay | None, outcome: str) -> Step:

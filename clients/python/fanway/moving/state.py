@@ -30,6 +30,7 @@ class KnownRule:
     rights: tuple[str, ...]
     primary_key: str | None = field(default=None, repr=False)
     secondary_key: str | None = field(default=None, repr=False)
+    creates_relays: bool = False
 
 
 def relays_of(api: Management) -> list[KnownRelay]:
@@ -47,7 +48,8 @@ def rules_of(api: Management, relay: str | None, *, with_keys: bool) -> list[Kno
     rules = []
     for view in items_of(api.call("GET", "rules", query=query), "rules"):
         keys = api.call("GET", f"rules/{quote(view['name'], safe='')}/keys", query=query) if with_keys else {}
-        rules.append(KnownRule(view["name"], tuple(view["rights"]), keys.get("primaryKey"), keys.get("secondaryKey")))
+        pair = keys.get("primaryKey"), keys.get("secondaryKey")
+        rules.append(KnownRule(view["name"], tuple(view["rights"]), *pair, bool(view.get("createsRelays"))))
     return sorted(rules, key=lambda rule: rule.name.lower())
 
 
