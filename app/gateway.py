@@ -170,6 +170,10 @@ class Gateway:
     def arm(self) -> Arm:
         return self.settings.arm
 
+    @property
+    def tls_minimum(self) -> str:
+        return self.settings.tls_minimum
+
     def endpoint(self, namespace: Namespace, reached: str) -> Endpoint:
         """Where clients reach a namespace; `reached` is the URL by which one has come."""
         return find_endpoint(namespace, self.hosts, self.ports, self.settings.advertise, reached)

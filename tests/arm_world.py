@@ -29,6 +29,7 @@ class World:
         self.registry, self.namespace = registry, namespace
         self.operators = Operators([StaticToken(TOKEN)])
         self.arm = Arm(page_items=3)
+        self.tls_minimum = "1.2"
 
     @property
     def hosts(self) -> Hosts:

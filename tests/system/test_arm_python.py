@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -218,3 +219,34 @@ async def test_connection_strings_open_the_data_plane_as_they_are(
             program = await node("connection_string", ca=world.ca, text=text, entity="hyco", module=module)
             assert (await program.expect("heard"))["text"] == "through the relay"
             await program.kill()
+
+
+async def test_the_string_of_a_namespace_that_was_just_made_opens_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host is `NAME.localhost`, which not every resolver takes for this machine yet (RFC 6761, 6.3)."""
+    monkeypatch.setenv("FANWAY_CA", str(world.ca))
+    resolve = socket.getaddrinfo
+
+    def on_this_machine(host: str | bytes, *args: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return resolve("127.0.0.1" if name.endswith(".localhost") else name, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", on_this_machine)
+
+    def provision(client: RelayAPIMgmtClient) -> str:
+        client.namespaces.begin_create_or_update("shop", "orders-eu", {"location": "local"}).result()
+        client.hybrid_connections.create_or_update("shop", "orders-eu", "hyco", {})
+        text = client.namespaces.list_keys("shop", "orders-eu", "RootManageSharedAccessKey").primary_connection_string
+        assert text.startswith(f"Endpoint=sb://orders-eu.localhost:{world.tls_port}/;")
+        return str(text)
+
+    async def ask(text: str) -> str:
+        async with fanway.connect(connection_string=text) as relay:
+            relay.listen("hyco")(lambda request: "of orders-eu")
+            await relay.listening()
+            return (await relay.ask("hyco")).text
+
+    text = await using(world, provision)
+    answer = await asyncio.to_thread(lambda: asyncio.run(ask(text)))  # uvloop has a resolver of its own
+    assert answer == "of orders-eu"

@@ -15,7 +15,7 @@ from app.hosts import own_names
 from app.manage.arm.paging import SkipToken, page
 from app.manage.arm.places import Call, OfGroup, OfSubscription, OnNamespace
 from app.manage.arm.route import ArmRoute
-from app.manage.arm.shapes import NameBody, NamespaceBody, NamespacePatch
+from app.manage.arm.shapes import NameBody, NamespaceBody, NamespacePatch, NamespaceProperties
 from app.manage.arm.views import AvailabilityView, NamespaceList, NamespaceView
 from app.namespace import Namespace, NetworkRules, Right, fold
 from app.store.settings import NamespaceSettings
@@ -55,6 +55,7 @@ async def put_namespace(
 ) -> NamespaceView:
     """201 when it is new; it has a rule `RootManageSharedAccessKey` with all rights then."""
     properties = body.properties
+    _check_tls(call, properties)
     access = (properties.public_network_access if properties else None) or "Enabled"
     namespace = call.find()
     if namespace is None:
@@ -78,6 +79,7 @@ async def put_namespace(
 @router.patch(f"{_IN_GROUP}/{{namespaceName}}", summary="Change some settings of a namespace")
 async def patch_namespace(call: Annotated[OnNamespace, Depends()], body: NamespacePatch) -> NamespaceView:
     namespace = call.get()
+    _check_tls(call, body.properties)
     settings = NamespaceSettings.of(namespace)
     if body.tags is not None:
         settings = replace(settings, tags=body.tags)
@@ -130,6 +132,12 @@ async def _create(call: OnNamespace, location: str, tags: dict[str, str], networ
     if not call.is_home(namespace):  # another group was faster
         raise AddressExists(_taken(call.name))
     return namespace
+
+
+def _check_tls(call: Call, properties: NamespaceProperties | None) -> None:
+    minimum = call.context.tls_minimum
+    if properties is not None and (properties.minimum_tls_version or minimum) > minimum:
+        raise BadRequest(f"All namespaces of this gateway speak TLS {minimum} and newer; its setting is tls_minimum.")
 
 
 def _is_taken(call: Call, name: str) -> bool:

@@ -42,6 +42,10 @@ class ArmContext(Protocol):
     @property
     def arm(self) -> ArmSettings: ...
 
+    @property
+    def tls_minimum(self) -> str:
+        """The oldest version of TLS that is spoken, such as `1.2`."""
+
     def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
         """How many listeners and subscriptions a relay has."""
 
@@ -83,7 +87,7 @@ class Call:
         return namespace.subscription or settings.subscription, namespace.resource_group or settings.resource_group
 
     def viewer(self, namespace: Namespace) -> Viewer:
-        return Viewer(self.version, namespace, *self.home(namespace))
+        return Viewer(self.version, namespace, *self.home(namespace), self.context.tls_minimum)
 
 
 class OfSubscription(Call):

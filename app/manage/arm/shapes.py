@@ -73,7 +73,9 @@ class NamespaceProperties(ArmShape):
     """Of a namespace, what can be chosen beside its place and its tags."""
 
     public_network_access: Access | None = Field(default=None, description="Disabled: no caller gets in.")
-    minimum_tls_version: Literal["1.2"] | None = Field(default=None, description="The gateway's own; it is not chosen.")
+    minimum_tls_version: Literal["1.2", "1.3"] | None = Field(
+        default=None, description="At most the gateway's own, which is a setting of it."
+    )
     private_endpoint_connections: Annotated[list[dict[str, Any]], Field(max_length=0)] | None = None
 
 

@@ -217,12 +217,14 @@ class ArmFailureBody(ArmView):
 
 
 class Viewer:
-    """Makes views as one version has them. `subscription` and `group` are the namespace's own."""
+    """Makes views as one version has them. `subscription` and `group` are the namespace's own, `tls` is the oldest
+    version of TLS that it is reached by."""
 
-    def __init__(self, version: Version, namespace: Namespace, subscription: str, group: str) -> None:
+    def __init__(self, version: Version, namespace: Namespace, subscription: str, group: str, tls: str) -> None:
         self._version = version
         self._namespace = namespace
         self._subscription = subscription
+        self._tls = tls
         home = f"/subscriptions/{subscription}/resourceGroups/{group}"
         self.id = f"{home}/providers/Microsoft.Relay/namespaces/{namespace.name}"
 
@@ -244,7 +246,7 @@ class Viewer:
                 metric_id=f"{self._subscription}:{namespace.name.lower()}",
                 public_network_access=namespace.network.public_network_access if is_newer else None,
                 private_endpoint_connections=[] if is_newer else None,
-                minimum_tls_version="1.2" if self._version >= TLS else None,
+                minimum_tls_version=self._tls if self._version >= TLS else None,
             ),
         )
 

@@ -150,7 +150,8 @@ async def test_a_name_is_judged_as_its_creation_would_be(name: str, reason: str,
         ({"location": "local", "sku": {"name": "Premium"}}, "sku.name"),
         ({"location": "local", "sku": "Standard"}, "sku"),
         ({"location": "local", "properties": {"publicNetworkAccess": "Open"}}, "properties.publicNetworkAccess"),
-        ({"location": "local", "properties": {"minimumTlsVersion": "1.3"}}, "properties.minimumTlsVersion"),
+        ({"location": "local", "properties": {"minimumTlsVersion": "1.0"}}, "properties.minimumTlsVersion"),
+        ({"location": "local", "properties": {"minimumTlsVersion": "1.3"}}, "tls_minimum"),
         (
             {"location": "local", "properties": {"privateEndpointConnections": [{}]}},
             "properties.privateEndpointConnections",
@@ -175,3 +176,10 @@ async def test_names_and_words_compare_ignoring_case_and_null_is_nothing(ask: As
     made = await ask("PUT", f"{SHOP}/orders-eu", body)
     assert made.json()["properties"]["publicNetworkAccess"] == "Disabled"
     assert made.json()["tags"] == {}
+
+
+async def test_the_least_tls_is_the_gateways_own(ask: Ask, world: World) -> None:
+    world.tls_minimum = "1.3"
+    for wanted in ("1.2", "1.3"):
+        body = {"location": "local", "properties": {"minimumTlsVersion": wanted}}
+        assert (await ask("PUT", f"{SHOP}/orders-eu", body)).json()["properties"]["minimumTlsVersion"] == "1.3"
