@@ -43,6 +43,11 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    async def screenshot(self) -> str:
+        """What the tab shows, as PNG in base64."""
+        picture: str = (await self._browser.command("Page.captureScreenshot", self._session))["data"]
+        return picture
+
 
 class Chromium:
     """A running browser with a new profile."""

@@ -5,23 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fanway.errors import ConfigurationError
-from fanway.targets import HttpTarget, StreamTarget, cut_address, parse_target
-
-
-@pytest.mark.parametrize(
-    ("target", "address", "rest"),
-    [
-        ("/shop/price?x=1", "shop", "/price?x=1"),
-        ("/shop", "shop", "/"),
-        ("/shop/", "shop", "/"),
-        ("/Shop?x", "shop", "/?x"),
-        ("/shop-admin/x", "shop", "/shop-admin/x"),
-        ("/a%20b/c//d%2F", "a b", "/c//d%2F"),
-        ("/a/b/c", "a/b", "/c"),
-    ],
-)
-def test_the_address_is_cut_off_by_whole_segments(target: str, address: str, rest: str) -> None:
-    assert cut_address(target, address) == rest
+from fanway.targets import HttpTarget, StreamTarget, parse_target
 
 
 @pytest.mark.parametrize("text", [":3000", "3000", "localhost:3000", "[::1]:3000", "http://h/base", "https://h"])

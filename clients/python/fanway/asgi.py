@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from fanway.errors import ConfigurationError
 from fanway.exchange import Request, Response
 from fanway.listener import Handlers
-from fanway.targets import cut_address
+from fanway.public import PublicSide, cut_address
 
 Application = Callable[[Any, Any, Any], Any]
 
@@ -67,20 +67,21 @@ def is_application(code: Any) -> bool:
 
 async def call_application(application: Application, request: Request, address: str) -> Response:
     """Run an ASGI application for one request; its body streams."""
-    target = cut_address(request.target, address)
-    raw_path, _, query = target.partition("?")
+    raw_path, _, query = cut_address(request.target, address).partition("?")
+    side = PublicSide.of(request.headers, address)
+    headers = side.forwarded(request.headers, request.remote)
     host, _, port = request.remote.rpartition(":")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": request.method,
-        "scheme": "http",
-        "path": f"/{address}" + unquote(raw_path),
-        "raw_path": f"/{address}{raw_path}".encode(),
-        "root_path": f"/{address}",
+        "scheme": request.headers.get("x-forwarded-proto", "http"),
+        "path": unquote(side.prefix + raw_path),
+        "raw_path": (side.prefix + raw_path).encode(),
+        "root_path": unquote(side.prefix),
         "query_string": query.encode(),
-        "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in request.headers.items()],
+        "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()],
         "client": (host, int(port)) if port.isdecimal() else None,
         "server": None,
     }
@@ -127,9 +128,9 @@ async def call_application(application: Application, request: Request, address: 
     if start is None or start["type"] != "http.response.start":
         running.cancel()
         raise RuntimeError("the application ended without an answer")
-    headers: dict[str, str] = {}
+    answered: dict[str, str] = {}
     for name, value in start.get("headers", ()):
         key, text = name.decode("latin-1"), value.decode("latin-1")
         if key.lower() != "content-length":
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return Response(body(), start["status"], headers)
+            answered[key] = f"{answered[key]}, {text}" if key in answered else text
+    return Response(body(), start["status"], answered)

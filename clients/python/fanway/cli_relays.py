@@ -16,15 +16,22 @@ from fanway.exchange import Request, Response
 from fanway.listener import Handlers, Offer
 from fanway.relay import Relay
 from fanway.socket import READ_BYTES, Socket, reset
-from fanway.targets import Target, parse_target
+from fanway.targets import Target, WebManners, parse_target
 from fanway.tcp import join_stream
 
 
 @click.command()
 @click.argument("address")
 @click.option("--to", "target", required=True, metavar="TARGET", help="Where requests and sockets go.")
+@click.option(
+    "--rewrite/--no-rewrite",
+    "rewrites",
+    default=True,
+    help="Make redirects and cookie paths of a web application fit what senders see (default).",
+)
+@click.option("--keep-host", "keeps_host", is_flag=True, help="It gets the Host that the sender asked, not its own.")
 @gateway_options
-def listen(gateway: Gateway, address: str, target: str) -> None:
+def listen(gateway: Gateway, address: str, target: str, rewrites: bool, keeps_host: bool) -> None:
     """Listen at an address and hand what comes to something local.
 
     \b
@@ -39,11 +46,11 @@ def listen(gateway: Gateway, address: str, target: str) -> None:
       fanway listen shop --to localhost:3000
       fanway listen db --to tcp://127.0.0.1:5432
     """
-    run(_listen(gateway, address, target))
+    run(_listen(gateway, address, target, WebManners(rewrites, keeps_host)))
 
 
-async def _listen(gateway: Gateway, address: str, text: str) -> None:
-    target = _target(text, address)
+async def _listen(gateway: Gateway, address: str, text: str, manners: WebManners) -> None:
+    target = _target(text, address, manners)
     try:
         async with Relay(gateway) as relay:
             relay.listen_with(address, target.handlers())
@@ -54,12 +61,12 @@ async def _listen(gateway: Gateway, address: str, text: str) -> None:
         await target.close()
 
 
-def _target(text: str, address: str) -> Target:
+def _target(text: str, address: str, manners: WebManners) -> Target:
     if text == "-":
         return PrintTarget()
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", text):
         return load_code(text, address)
-    return parse_target(text, address)
+    return parse_target(text, address, manners)
 
 
 class PrintTarget:

@@ -218,6 +218,8 @@ async def _shake_hands(
     """Send the upgrade and read exactly its answer: whatever follows stays in the reader."""
     request = handshake.connect()
     for name, value in headers:
+        if name.lower() == "host":
+            del request.headers["Host"]
         request.headers[name] = value
     handshake.send_request(request)
     writer.writelines(handshake.data_to_send())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -18,6 +19,7 @@ from fanway.errors import ConfigurationError, RelayError
 from fanway.exchange import Headers, Request, Response
 from fanway.listener import Handlers, Offer
 from fanway.nettcp_wire import ViaRewriter
+from fanway.public import PublicSide, cut_address
 from fanway.socket import READ_BYTES, open_socket, reset
 from fanway.tcp import join_sockets, join_stream
 
@@ -49,12 +51,25 @@ class Target(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class WebManners:
+    """How a local web application is treated. `rewrites`: its redirects and the paths of its cookies are made to fit
+    what senders see; `keeps_host`: it gets the Host that the sender asked, not its own."""
+
+    rewrites: bool = True
+    keeps_host: bool = False
+
+
+USUAL = WebManners()
+
+
 class HttpTarget:
     """A local HTTP server, which gets requests and WebSockets with the listener's address cut off the path."""
 
-    def __init__(self, url: str, address: str) -> None:
+    def __init__(self, url: str, address: str, manners: WebManners = USUAL) -> None:
         self._url = url.rstrip("/")
         self._address = address
+        self._manners = manners
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
             trust_env=False,
@@ -68,26 +83,29 @@ class HttpTarget:
         await self._client.aclose()
 
     async def _request(self, request: Request) -> Response:
+        side = PublicSide.of(request.headers, self._address)
         content = request.stream() if request.is_streamed else await request.read()
         try:
             answer = await self._client.send(
                 httpx.Request(
                     request.method,
                     self._url + cut_address(request.target, self._address),
-                    headers=list(self._fields(request.headers).items()),
+                    headers=list(self._fields(request.headers, side, request.remote).items()),
                     content=content or None,
                 ),
                 stream=True,
             )
         except httpx.TransportError as error:
             return Response(f"The local target {self._url} did not answer: {error}", 502)
-        headers = _joined([(n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers.raw])
+        headers = _joined([(n, self._seen(n, v, side)) for n, v in _decoded(answer.headers.raw)])
         reason = answer.extensions.get("reason_phrase", b"").decode("latin-1")
         return Response(_raw(answer), answer.status_code, headers, reason)
 
     async def _offer(self, offer: Offer) -> None:
         url = "ws" + self._url.removeprefix("http") + cut_address(offer.target, self._address)
-        headers = [(n, v) for n, v in self._fields(offer.headers).items() if n.lower() not in _HANDSHAKE]
+        side = PublicSide.of(offer.headers, self._address)
+        fields = self._fields(offer.headers, side, offer.remote)
+        headers = [(n, v) for n, v in fields.items() if n.lower() not in _HANDSHAKE]
         try:
             local = await open_socket(
                 url, headers=headers, subprotocols=offer.subprotocols, timeout_seconds=CONNECT_TIMEOUT_SECONDS
@@ -103,13 +121,20 @@ class HttpTarget:
             raise
         await join_sockets(remote, local)
 
-    def _fields(self, headers: Headers) -> dict[str, str]:
+    def _fields(self, headers: Headers, side: PublicSide, remote: str) -> dict[str, str]:
         named = {name.strip().lower() for name in headers.get("connection", "").split(",")}
         fields = {n: v for n, v in headers.items() if n.lower() not in _HOP | named}
-        if "host" in headers:
-            fields["X-Forwarded-Host"] = headers["host"]
-        fields["X-Forwarded-Prefix"] = f"/{self._address}"
-        return fields
+        if self._manners.keeps_host and side.host:
+            fields = {"Host": side.host, **fields}
+        return side.forwarded(fields, remote)
+
+    def _seen(self, name: str, value: str, side: PublicSide) -> str:
+        """A header of the application's answer as the sender shall see it."""
+        if not self._manners.rewrites:
+            return value
+        if name.lower() in ("location", "content-location"):
+            return side.location(value, self._url)
+        return side.cookie(value, self._url) if name.lower() == "set-cookie" else value
 
 
 class StreamTarget:
@@ -167,7 +192,7 @@ class NetTcpTarget(StreamTarget):
         return ViaRewriter(via).feed
 
 
-def parse_target(text: str, address: str) -> Target:
+def parse_target(text: str, address: str, manners: WebManners = USUAL) -> Target:
     """`:3000`, `host:port`, `http://…`, `tcp://host:port`, `net.tcp://host:port/path` or `unix:/path`.
 
     Raises ConfigurationError.
@@ -184,26 +209,19 @@ def parse_target(text: str, address: str) -> Target:
         if parts.hostname and (_port(text) or parts.netloc == parts.hostname) and not parts.query:
             return NetTcpTarget(text, address)
     elif text.startswith(("http://", "https://")) and urlsplit(text).hostname:
-        return HttpTarget(text, address)
+        return HttpTarget(text, address, manners)
     elif re.fullmatch(r":\d+|\d+", text) and _port(url := f"http://localhost:{text.lstrip(':')}"):
-        return HttpTarget(url, address)
+        return HttpTarget(url, address, manners)
     elif re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/]+):\d+(/.*)?", text) and _port(url := f"http://{text}"):
-        return HttpTarget(url, address)
+        return HttpTarget(url, address, manners)
     raise ConfigurationError(
         f"{text!r} is no target: give :3000, localhost:3000, http://…, tcp://host:port, net.tcp://…, unix:/path,"
         " module:app or -."
     )
 
 
-def cut_address(target: str, address: str) -> str:
-    """A request target without the listener's address in front: `/shop/price?x=1` under `shop` is `/price?x=1`."""
-    path, mark, query = target.partition("?")
-    segments, cut = path.strip("/").split("/"), address.split("/")
-    mine = [unquote(segment).lower() for segment in segments[: len(cut)]]
-    if mine == [segment.lower() for segment in cut]:
-        rest = path.lstrip("/").split("/", len(cut))
-        path = "/" + (rest[len(cut)] if len(rest) > len(cut) else "")
-    return path + mark + query
+def _decoded(raw: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+    return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
 
 
 async def _raw(answer: httpx.Response) -> AsyncIterator[bytes]:
