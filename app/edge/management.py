@@ -32,15 +32,15 @@ def is_for_gateway(context: Context, head: Head) -> bool:
 
     `api-version` alone never keeps a request from a relay (protocol guide, "Stripping rule").
     """
-    if is_marked(head):
+    if "x-process-at" in head.names and is_for_management(head.headers):
         return True
-    if head.path[1:2] in ("$", "%") and _is_resources(head.path):
+    if head.path[1:2] in "$%" and _is_resources(head.path):
         return True
-    return bool(head.query) and head.method in _VERBS and _is_by_older_tool(context, head)
+    return head.query != "" and head.method in _VERBS and _is_by_older_tool(context, head)
 
 
 def is_marked(head: Head) -> bool:
-    """Whether the header says so, whatever the path and the host."""
+    """Whether the header says so, which counts whatever the path and the host."""
     return "x-process-at" in head.names and is_for_management(head.headers)
 
 

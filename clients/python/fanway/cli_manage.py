@@ -16,6 +16,7 @@ from fanway.errors import ConfigurationError, RelayError
 from fanway.management import Management, items_of
 from fanway.token import make_token
 
+PROFILES = ("native", "hybridConnection", "http", "netTcp")  # the others come into being by use
 RIGHTS = click.Choice(["Listen", "Send", "Manage"], case_sensitive=False)
 
 
@@ -53,7 +54,7 @@ def relay_ls(gateway: Gateway, as_json: bool) -> None:
 
 @relay.command("add")
 @click.argument("name")
-@click.option("--profile", type=click.Choice(["native", "hybridConnection"]), help="Whom it imitates.")
+@click.option("--profile", type=click.Choice(PROFILES), help="Whom it imitates.")
 @click.option("--anonymous", is_flag=True, help="Senders need no token.")
 @click.option("--public", is_flag=True, help="List it in the discovery feed while somebody listens.")
 @click.option("--display-name", metavar="TEXT", help="Its name there (default: the last segment of NAME).")

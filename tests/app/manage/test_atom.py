@@ -89,6 +89,30 @@ async def test_runtime_information_counts_listeners_and_is_not_relayed(world: Wo
     assert "via" not in answer.headers
 
 
+def as_dotnet_reads(text: str) -> dict[str, str]:
+    """What .NET's data-contract reader finds: it goes through its members in their order, once. What it does not know
+    is passed over, what comes later than its place in the order is lost."""
+    [description] = ElementTree.fromstring(text).iter(f"{{{CONNECT}}}HybridConnectionDescription")
+    found, at = {}, 0
+    members = ["CreatedAt", "UpdatedAt", "RequiresClientAuthorization", "UserMetadata", "ListenerCount"]
+    for element in description:
+        name = element.tag.removeprefix(f"{{{CONNECT}}}")
+        if name in members[at:]:
+            at = members.index(name) + 1
+            found[name] = element.text or ""
+    return found
+
+
+@pytest.mark.parametrize("path", ["hyco", "ruled"])
+async def test_dotnets_reader_finds_every_member_with_rules_and_without(world: World, path: str) -> None:
+    await world.listen(path)
+    answer = await manage(world, "GET", f"/{path}?api-version=2016-07")
+    assert ("AuthorizationRules" in answer.text) is (path == "ruled")
+    found = as_dotnet_reads(answer.text)
+    assert len(found) == 5
+    assert (found["ListenerCount"], found["RequiresClientAuthorization"]) == ("1", "true")
+
+
 async def test_api_version_alone_makes_no_management_call(world: World) -> None:
     listener = await world.listen("hyco")
     for method in ("GET", "PUT", "DELETE"):
@@ -232,6 +256,19 @@ async def test_what_is_malformed_is_told_and_leaves_nothing(world: World, body: 
 async def test_what_cannot_be_done_is_told(world: World, method: str, target: str, status: int, words: str) -> None:
     answer = await manage(world, method, target, entry_of("") if method == "PUT" else "")
     assert (answer.status_code, words in detail(answer)) == (status, True)
+
+
+async def test_a_body_may_come_in_chunks_and_wait_to_be_asked_for(world: World) -> None:
+    wire = await world.raw()
+    head = f"PUT /made HTTP/1.1\r\nHost: {world.host}\r\nX-PROCESS-AT: ServiceBus\r\nAuthorization: {world.token()}\r\n"
+    await wire.send(head + "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert (await wire.head()).startswith("HTTP/1.1 100")
+    body = entry_of("<UserMetadata>in pieces</UserMetadata>").encode()
+    for piece in (body[:100], body[100:]):
+        await wire.send(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+    await wire.send(b"0\r\n\r\n")
+    assert (await wire.answer())[0] == 201
+    assert world.namespace.relays["made"].user_metadata == "in pieces"
 
 
 async def test_only_the_star_is_matched(world: World) -> None:
