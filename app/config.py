@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from app.hosts import is_loopback
+from app.identity import Identity
 from app.wire.azure.choices import Choices
 
 PREFIX = "FANWAY_"
@@ -225,6 +226,7 @@ class Settings(BaseSettings):
     deadlines: Deadlines = Field(default=Deadlines(), description="")
     budgets: Budgets = Field(default=Budgets(), description="")
     history: HistoryDefaults = Field(default=HistoryDefaults(), description="")
+    identity: Identity = Field(default=Identity(), description="")
     arm: Arm = Field(default=Arm(), description="")
     azure: Choices = Field(default=Choices(), description="")
 
@@ -354,24 +356,6 @@ def variable(path: str) -> str:
     return PREFIX + path.replace(".", "__").upper()
 
 
-def render_reference() -> str:
-    """docs/settings.md, from the fields above."""
-    lines = [
-        "# Settings",
-        "",
-        "A flag of `fanway serve` wins over an environment variable, that over the TOML file named by `--config` or",
-        "`FANWAY_CONFIG`, that over the default. Settings with a dot have no flag; in TOML they stand in a table",
-        "(`[limits]`), and a variable that is a list holds JSON. `fanway check` tries all. Unknown keys are refused.",
-        "",
-        "| Setting | Flag | Variable | Default | Meaning |",
-        "|---|---|---|---|---|",
-    ]
-    for path, field in fields():
-        flag = "" if "." in path else f"`{flag_of(path)}`"
-        lines.append(f"| `{path}` | {flag} | `{variable(path)}` | {_shown(field.default)} | {field.description} |")
-    return "\n".join([*lines, ""])
-
-
 def flag_of(path: str) -> str:
     """The flag of a top-level setting; a switch shows both forms."""
     flag = "--" + path.replace("_", "-")
@@ -381,16 +365,6 @@ def flag_of(path: str) -> str:
 def is_switch(field: FieldInfo) -> bool:
     """Whether it has two flags, on and off."""
     return field.annotation in (bool, bool | None)
-
-
-def _shown(default: object) -> str:
-    if default is None or default in ((), {}):
-        return ""
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, tuple):
-        return f"`{','.join(default)}`"
-    return f"`{default}`"
 
 
 def _refuse_unknown_variables() -> None:

@@ -12,13 +12,14 @@ docs/errors.md is made from it.
       RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone
                          BadAnswer (SubProtocolMismatch)
       CapacityError      QuotaExceeded (TooManyListeners)  GatewayDraining  Overloaded
-                         PayloadTooLarge  HeadTooLarge  TooSlow
+                         PayloadTooLarge  HeadTooLarge  TooSlow  KeysPending  IssuerUnreachable
       MethodNotAllowed   NotImplementedVerb  Unsupported  InjectedFault
       StoreError         MigrationMissing  StoreUnavailable
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 from fanout.errors import FanoutError
@@ -259,6 +260,25 @@ class Overloaded(CapacityError):
     """There are as many connections as the gateway can hold, or a peer takes nothing more."""
 
 
+class KeysPending(CapacityError):
+    """The keys of a token's issuer are being fetched; most calls are held until they are there.
+
+    `then` calls back once they are, or cannot be had.
+    """
+
+    code = "KeysPending"
+
+    def __init__(self, then: Callable[[Callable[[], object]], None]) -> None:
+        super().__init__("The keys of the token's issuer are being fetched; try again.", retry_after=1)
+        self.then = then
+
+
+class IssuerUnreachable(CapacityError):
+    """The keys of a token's issuer cannot be had now, so that nobody knows whether the token is good."""
+
+    code = "IssuerUnreachable"
+
+
 class PayloadTooLarge(CapacityError):
     """A body, an event or a message is larger than allowed."""
 
@@ -341,6 +361,7 @@ ENTITY_GONE = Close(1001, "The relay was deleted.", False)
 RELAY_MOVED = Close(1012, "The address belongs to another relay now.", True)
 DRAINING = Close(1012, "The gateway is restarting.", True)
 KEY_REVOKED = Close(1008, "The key or rule behind this connection is gone.", False)
+TOKEN_REVOKED = Close(1008, "The token behind this connection was revoked.", False)
 TOKEN_EXPIRED = Close(1008, "ExpiredToken: The token is expired.", True)
 SLOW_CONSUMER = Close(1013, "Slow consumer: more bytes were owed than the budget allows.", True)
 UNRESPONSIVE = Close(1011, "The peer did not answer pings.", True)
@@ -354,6 +375,7 @@ CLOSES: dict[str, Close] = {
     "RELAY_MOVED": RELAY_MOVED,
     "DRAINING": DRAINING,
     "KEY_REVOKED": KEY_REVOKED,
+    "TOKEN_REVOKED": TOKEN_REVOKED,
     "TOKEN_EXPIRED": TOKEN_EXPIRED,
     "SLOW_CONSUMER": SLOW_CONSUMER,
     "UNRESPONSIVE": UNRESPONSIVE,

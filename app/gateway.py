@@ -38,7 +38,7 @@ from app.manage.api import create_api
 from app.manage.arm.application import ArmDoor
 from app.manage.arm.endpoint import Endpoint, Ports, find_endpoint
 from app.namespace import Change, Namespace, Relay
-from app.startup import open_registry
+from app.startup import open_registry, open_vouchers
 from app.tls import open_certificates
 from app.wire.azure.choices import Choices
 from fanout.tick import Tick
@@ -86,6 +86,7 @@ class Gateway:
             self.opened = await open_registry(self.settings, self._clock)
             self.registry = self.opened.registry
             undo.push_async_callback(self.registry.close)
+            self.vouchers = open_vouchers(self.settings)
             self.context = self._build_context()
             self.tls = open_certificates(self.settings, self.opened.folder, self.hosts, self.registry.namespaces)
             if isinstance(self._clock, MovableClock):
@@ -114,6 +115,7 @@ class Gateway:
         """Until the gateway has stopped, by `stop` or by a signal."""
         await self._serving
         self.context.wheel.stop()
+        await self.vouchers.close()
         if self.tls is not None:
             self.tls.stop()
         await self.registry.close()
@@ -197,7 +199,7 @@ class Gateway:
         context = Context(
             settings=settings,
             hosts=hosts,
-            authorizer=Authorizer(self._clock, hosts.mount, settings.deadlines.token_grace_seconds),
+            authorizer=Authorizer(self._clock, hosts.mount, settings.deadlines.token_grace_seconds, self.vouchers),
             loop=loop,
             wheel=Wheel(loop),
             clock=self._clock,

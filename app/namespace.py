@@ -9,20 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Flag, StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 class Right(Flag):
-    """What a rule lets its holder do. Manage implies the other two."""
+    """What somebody may do. Rules hold whole rights, Listen, Send and Manage, of which Manage implies the other two;
+    a JSON Web Token may hold their parts. Who is asked for a whole right needs all of its parts."""
 
     NONE = 0
-    LISTEN = 1
-    SEND = 2
-    MANAGE = 7
+    ACCEPT = 1  # be a listener: take requests and sockets
+    SUBSCRIBE = 2
+    PUBLISH = 4
+    ASK = 8
+    OPEN = 16
+    CHANGE = 32  # what is provisioned
+    LISTEN = ACCEPT | SUBSCRIBE
+    SEND = PUBLISH | ASK | OPEN
+    MANAGE = CHANGE | LISTEN | SEND
 
     @property
     def label(self) -> str:
-        return {Right.LISTEN: "Listen", Right.SEND: "Send", Right.MANAGE: "Manage"}.get(self, self.name or "")
+        """The whole right that this is, or is a part of."""
+        if self in Right.LISTEN:
+            return "Listen"
+        return "Send" if self in Right.SEND else "Manage"
 
 
 class Profile(StrEnum):
@@ -114,6 +124,27 @@ class Rule:
     primary_key: str = field(repr=False)
     secondary_key: str = field(repr=False)
     creates_relays: bool = False  # who listens by it may bring dynamic relays into being
+
+
+class Mark(NamedTuple):
+    """By what tokens are revoked: `jti` and `sub` of an issuer ('' is any), the `rule` that signs, a single `token`
+    by the SHA-256 of its text in hex, or `all` that say when they were issued. A rule of a relay is `relay/rule`."""
+
+    kind: Literal["jti", "sub", "rule", "token", "all"]
+    value: str = ""
+    issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Tokens that are good no more: those with this mark, if they were issued at `before` or earlier, as are all
+    that do not say when. After `until` (None: never) it is forgotten. Times are unix seconds."""
+
+    mark: Mark
+    before: float
+    until: float | None = None
+    reason: str = ""
+    created_at: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -209,6 +240,8 @@ class Namespace:
     tags: dict[str, str] = field(default_factory=dict)
     created_at: float = 0.0
     updated_at: float = 0.0
+    revocations: dict[Mark, Revocation] = field(default_factory=dict)
+    is_deleted: bool = False
     on_change: list[Callable[[Change], None]] = field(default_factory=list)
 
     def find(self, path: str) -> Relay | None:

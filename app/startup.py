@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.access.discovery import fetch
 from app.access.keyring import EMULATOR_KEY, EMULATOR_SECOND_KEY, ROOT_RULE, new_rule, root_of
-from app.config import Settings
+from app.access.voucher import Vouchers
+from app.config import ConfigurationError, Settings
 from app.namespace import HistoryLimits, Namespace, Right, Rule
 from app.provision import apply_provision, read_provision
 from app.store.database import Database, open_database, open_memory
@@ -102,6 +104,15 @@ def _operator_token(settings: Settings, folder: DataFolder) -> str:
     return folder.operator_token(chosen.get_secret_value() if chosen else None)
 
 
+def open_vouchers(settings: Settings) -> Vouchers:
+    """Who vouches for callers beside the rules. Raises `ConfigurationError` where a key cannot be used."""
+    seconds = settings.identity.fetch_seconds
+    try:
+        return Vouchers(settings.identity, settings.namespace, lambda url: fetch(url, seconds), time.monotonic)
+    except ValueError as error:
+        raise ConfigurationError(f"identity: {error}") from None
+
+
 async def migrate_data(settings: Settings) -> list[Migration]:
     """Bring the schema up to date and return what was applied. Raises `StoreError`, OSError."""
     folder = DataFolder(settings.data)
@@ -117,6 +128,7 @@ async def check_data(settings: Settings) -> list[Migration]:
     """The migrations that a start would apply; nothing is changed. Raises `ConfigurationError`, `StoreError`."""
     if settings.relays is not None:
         read_provision(settings.relays)
+    open_vouchers(settings)
     known = find_migrations()
     folder = DataFolder(settings.data)
     if not folder.database.exists():

@@ -44,7 +44,8 @@ def admit(
     admitted = realm.admitted.get(call)
     if admitted is None or not context.is_live(admitted[2]):
         admitted = _admit(context, realm, right, raw_path, token, opens_dynamic)
-        realm.remember(call, admitted)
+        if not admitted[2].by_ticket:  # which may be good for this call only
+            realm.remember(call, admitted)
     return admitted
 
 
@@ -55,7 +56,7 @@ def _admit(
     if not path:
         raise BadRequest("The path names no address.")
     relay = realm.find(path)
-    if relay is not None and right is Right.SEND and not relay.requires_client_authorization:
+    if relay is not None and right in Right.SEND and not relay.requires_client_authorization:
         return relay, address_of(relay, raw_path), context.authorizer.anonymous(realm.namespace)
     if token is None:
         raise Unauthorized(MISSING_TOKEN)

@@ -21,14 +21,13 @@ from app.edge.refusal import told
 from app.edge.websocket import CommandSocket
 from app.edge.wheel import Deadline
 from app.errors import (
-    KEY_REVOKED,
     RECYCLED,
-    TOKEN_EXPIRED,
-    AccessError,
     BadAnswer,
     Close,
+    KeysPending,
     ListenerGone,
     Overloaded,
+    RelayError,
 )
 from app.faults import Delayable
 from app.namespace import Relay, Right
@@ -196,8 +195,7 @@ class ControlChannel(CommandSocket):
         """End if the relay or the key behind this listener is gone, or its time is over."""
         close = self.realm.ending(self.relay, self.address)
         if close is None and not self.context.is_live(self.grant):
-            is_expired = self.context.clock() > self.context.authorizer.deadline(self.grant)
-            close = TOKEN_EXPIRED if is_expired else KEY_REVOKED
+            close = self.context.authorizer.close_of(self.grant)
         if close is None and self.context.clock() >= self._ends_at:
             close = RECYCLED
         if close is not None:
@@ -267,11 +265,15 @@ class ControlChannel(CommandSocket):
             self.outflow.write(b"".join(due))
 
     def _renew(self, token: str) -> None:
+        if self.is_ending or self.is_lost:
+            return
         try:
             grant = self.context.authorizer.authorize(token, self.realm.namespace, self.relay)
-            grant.require(Right.LISTEN, self.relay, self.address)
-        except AccessError as error:
-            error.close = 1008
+            grant.require(Right.ACCEPT, self.relay, self.address)
+        except KeysPending as pending:
+            pending.then(lambda: self._renew(token))
+            return
+        except RelayError as error:
             self.fail(error)
             return
         self.grant = grant
@@ -285,7 +287,7 @@ class ControlChannel(CommandSocket):
 
     def _on_expiry(self) -> None:
         if not self.context.is_live(self.grant):
-            self.end(TOKEN_EXPIRED)
+            self.end(self.context.authorizer.close_of(self.grant))
         elif self.context.clock() >= self._ends_at:
             self.end(RECYCLED)
         else:

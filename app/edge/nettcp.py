@@ -133,7 +133,7 @@ def open_session(context: Context, transport: asyncio.Transport, via: Via) -> St
     path = matching_path(raw_path)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "connect", path)
-    relay, address, grant = admit(context, realm, Right.SEND, raw_path, via.token)
+    relay, address, grant = admit(context, realm, Right.OPEN, raw_path, via.token)
     head = _head(via, raw_path)
     check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)

@@ -92,7 +92,7 @@ class OneWay(Exchange):
     def admit(self) -> Admitted:
         """Whether the sender may send here. Raises AccessError, EndpointNotFound, TransportSecurityRequired."""
         asked = self._asked
-        admitted = admit(self.context, self._realm, Right.SEND, asked.raw_path, asked.token)
+        admitted = admit(self.context, self._realm, Right.ASK, asked.raw_path, asked.token)
         check_passage(self.context, self.seam.transport, self.head, admitted[0])
         if not admitted[0].profile.is_one_way:  # made anew since the head came
             raise EndpointNotFound(NO_ENDPOINT)

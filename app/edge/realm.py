@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from app.access.grant import Grant
+from app.access.grant import Grant, Limit
 from app.edge.status import Fate, Status, is_system, system_relay
 from app.errors import ENTITY_GONE, RELAY_MOVED, Close, EndpointNotFound
 from app.namespace import Change, Namespace, Relay, RelayTerms, Right
@@ -41,7 +41,7 @@ class Recurring(NamedTuple):
     shared: Publication
 
 
-Reach = tuple[Relay | None, str, Right]
+Reach = tuple[Relay | None, str, Right, tuple[Limit, ...]]
 """What a grant can do, whoever holds it: `Grant.reach`."""
 
 REACHES = 64  # whose headers are remembered
@@ -106,7 +106,7 @@ class Realm:
         relay = self.namespace.find(path)
         if relay is not None:
             return relay
-        if not (self._is_open or (right is Right.LISTEN and self._creates_relays(grant))):
+        if not (self._is_open or (right in Right.LISTEN and self._creates_relays(grant))):
             raise EndpointNotFound(NO_ENDPOINT)
         name = path if terms.names_whole_path else path.partition("/")[0]
         grant.require(right, Relay(name), path)

@@ -6,9 +6,10 @@ import logging
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import httptools
 import orjson
 
-from app.errors import CLOSES, Close, Rejected, RelayError, UpgradeRequired
+from app.errors import CLOSES, BadRequest, Close, NotImplementedVerb, Rejected, RelayError, UpgradeRequired
 from app.telemetry import new_tracking_id, printable, sentence
 from app.wire.azure.exchange import reason_phrase
 from app.wire.azure.handshake import client_id
@@ -73,6 +74,18 @@ def note_refusal(
     context.counters["refusals"] += 1
     path = printable(head.path, 512) if head else ""
     _log.info("refused %s: %s %s (%s)", path, status or error.status, printable(error.message), tracking_id)
+
+
+def unreadable(context: Context, error: Exception) -> RelayError:
+    """The error for bytes that no request can be read from, as the parser or one of its callbacks raised it."""
+    if isinstance(error, RelayError):
+        return error
+    if isinstance(error, httptools.HttpParserInvalidMethodError):
+        return NotImplementedVerb("The method is not one that this gateway can relay.")
+    cause = error.__context__  # what a callback raised
+    if isinstance(cause, Exception):
+        return context.shown(cause)
+    return BadRequest("This is not a well-formed HTTP/1.1 request.")
 
 
 def explain(head: Head | None, words: str, tracking_id: str) -> str:

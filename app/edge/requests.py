@@ -123,7 +123,7 @@ class RelayedRequest(Exchange):
         realm = context.realm(head.host)
         if context.faults is not None:
             context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
-        relay, address, grant = admit(context, realm, Right.SEND, asked.raw_path, asked.token)
+        relay, address, grant = admit(context, realm, Right.ASK, asked.raw_path, asked.token)
         if relay.requires_transport_security or context.has_wcf_relays:
             check_passage(context, self.seam.transport, head, relay)
         self.listener = listener = find_listener(realm, relay, address, head, self._asked)

@@ -5,7 +5,6 @@ keeps the connection's exchanges in one queue, and hands them over: relayed requ
 exchanges, the rest to FastAPI through uvicorn's request cycle. A WebSocket upgrade ends the seam: the raw
 head, the bytes after it and the transport go to a socket protocol of `app.edge.websocket`. Where a request may
 begin, bytes that are one remembered whole (`app.wire.recent`) are taken without the parser, which knows nothing of it.
-
 uvicorn is pinned for what is relied on here, in `hosted.py`, `exchange.py`, `asgi.py` and `server.py`.
 """
 
@@ -22,9 +21,9 @@ from app.edge import doors
 from app.edge.exchange import Exchange, Refused
 from app.edge.head_size import HeadSize
 from app.edge.hosted import Hosted
-from app.edge.refusal import refused_handshake
+from app.edge.refusal import refused_handshake, unreadable
 from app.edge.wheel import Timer
-from app.errors import BadRequest, NotImplementedVerb, Overloaded, RelayError, TooSlow
+from app.errors import BadRequest, KeysPending, Overloaded, RelayError, TooSlow
 from app.wire.http import Head, check_head, check_trailer, check_upgrade
 from app.wire.recent import RecentHeads
 from app.wire.upgrades import RecentUpgrades
@@ -97,23 +96,15 @@ class Seam(Hosted):
                 self.heads.remember(data, head)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded(data if starts_here else None, data[upgrade.args[0] :])
-        except RelayError as error:
-            self._refuse_head(error)
-        except httptools.HttpParserInvalidMethodError:
-            self._refuse_head(NotImplementedVerb("The method is not one that this gateway can relay."))
-        except httptools.HttpParserError as error:
-            cause = error.__context__  # what one of the callbacks below raised
-            if isinstance(cause, Exception):
-                self._refuse_head(self.context.shown(cause))
-            else:
-                self._refuse_head(BadRequest("This is not a well-formed HTTP/1.1 request."))
+        except (RelayError, httptools.HttpParserError) as error:
+            self._refuse_head(unreadable(self.context, error))
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         self._has_eof = True
-        cut_short, self._incoming = self._incoming, None
-        if cut_short is not None and not cut_short.is_over:  # it will never be whole
+        if (cut_short := self._incoming) is not None and not cut_short.is_over:  # it will never be whole
             self._queue.remove(cut_short)
             self._lose(cut_short)
+        self._incoming = None
         if self._queue and self._queue[0].is_streaming:
             return False  # who half-closes does so before the answer begins; in its midst a FIN means leaving
         return self.is_busy and self.transport.can_write_eof()  # our half stays while an answer is owed; TLS has none
@@ -160,8 +151,7 @@ class Seam(Hosted):
     # --- the parser's calls ---
 
     def on_message_begin(self) -> None:
-        self.url = b""
-        self._raw_headers = []
+        self.url, self._raw_headers = b"", []
         self._is_in_head = True
         self._is_between = False
 
@@ -298,7 +288,12 @@ class Seam(Hosted):
         self._guard(exchange, self._begin, exchange)
 
     def _begin(self, exchange: Exchange) -> None:
-        exchange.start()
+        try:
+            exchange.start()
+        except KeysPending as pending:
+            exchange.is_started = False  # as if it had yet to come to its turn
+            pending.then(self._go_on)
+            return
         if not exchange.head.has_body:
             return
         early, exchange.early = exchange.early, []
@@ -358,11 +353,17 @@ class Seam(Hosted):
         """The connection becomes a WebSocket, or stays what it was (False) and closes with a refusal."""
         try:
             protocol = doors.socket_for(self.context, self.transport, head)
+        except KeysPending as pending:
+            self._close_timers()
+            self.flow.pause_reading()
+            pending.then(lambda: self.transport.is_closing() or self._hand_over(head, rest))
+            return False  # as yet
         except Exception as error:
             shown = self.context.shown(error)
             self.outflow.write(refused_handshake(self.context, head, shown, doors.door_of(head)))
             self.close(lingers=True)
             return False
+        self.flow.resume_reading()  # if it was held
         self._close_timers()
         self.connections.discard(self)
         self.transport.set_protocol(protocol)

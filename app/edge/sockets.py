@@ -117,7 +117,7 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "listen", handshake.path)
     terms = terms_of(head)
-    relay, address, grant = admit(context, realm, Right.LISTEN, handshake.raw_path, token, opens_dynamic=terms)
+    relay, address, grant = admit(context, realm, Right.ACCEPT, handshake.raw_path, token, opens_dynamic=terms)
     check_terms(terms, relay, handshake.path)
     place = relay.listen_address(address)
     _make_room(context, realm, relay, place, handshake.id)
@@ -144,7 +144,7 @@ def _connect(context: Context, transport: asyncio.Transport, head: Head, wish: W
     realm = context.realm(head.host)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "connect", handshake.path)
-    relay, address, grant = admit(context, realm, Right.SEND, handshake.raw_path, token)
+    relay, address, grant = admit(context, realm, Right.OPEN, handshake.raw_path, token)
     check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)
     is_consumed = is_authorization and not grant.is_anonymous

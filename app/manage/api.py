@@ -24,6 +24,7 @@ from app.manage.atom import AtomDoor
 from app.manage.body_limit import BodyLimit
 from app.manage.callers import REFUSALS, Calling, Context, OnRelay
 from app.manage.emulator import router as emulator
+from app.manage.held import Held
 from app.manage.openapi import describe_truly
 from app.manage.shapes import (
     AliasList,
@@ -206,6 +207,7 @@ def create_api(context: Context) -> FastAPI:
         api.include_router(emulator)
     api.add_middleware(BodyLimit, refuse=failure)
     api.add_middleware(AtomDoor, context=context)
+    api.add_middleware(Held, context=context)
     for kind in (RelayError, FanoutError):
         api.add_exception_handler(kind, _refuse)
     api.add_exception_handler(RequestValidationError, _refuse_shape)

@@ -139,7 +139,7 @@ class _Call:
         """Any right at the entity suffices."""
         if relay is None:
             raise EndpointNotFound(SENTENCES[EndpointNotFound])
-        if not any(grant.permits(right, relay, relay.name) for right in (Right.LISTEN, Right.SEND)):
+        if not any(grant.permits(right, relay, relay.name) for right in Right.MANAGE):
             raise ClaimMissing("Unauthorized access. The token does not reach this entity.")
         return self._entry(relay, 200, shows_keys=grant.permits(Right.MANAGE, relay, relay.name))
 

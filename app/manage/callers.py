@@ -65,7 +65,7 @@ class Caller:
         """The namespace, when the token reaches all of it with Manage."""
         grant = self.grant()
         grant.require_right(Right.MANAGE)
-        if grant.relay is not None or grant.scope:
+        if not grant.permits_everywhere(Right.MANAGE):
             raise ClaimMissing("Unauthorized access. The token does not reach the whole namespace.")
         return self.namespace
 

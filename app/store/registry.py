@@ -111,6 +111,7 @@ class Registry:
                 await self._database.execute(f"DELETE FROM {table} WHERE namespace = ?", (namespace.name,))
             await self._database.execute("DELETE FROM namespaces WHERE name = ?", (namespace.name,))
         self.namespaces.remove(namespace)
+        namespace.is_deleted = True
         namespace.aliases.clear()
         relays = list(namespace.relays.values())
         namespace.relays.clear()

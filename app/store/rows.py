@@ -20,6 +20,8 @@ from app.namespace import (
     fold,
 )
 
+_STORED = ((Right.LISTEN, 1), (Right.SEND, 2), (Right.MANAGE, 4))  # what a whole right is in the table `rules`
+
 
 def row_of_namespace(namespace: Namespace) -> dict[str, object]:
     network = namespace.network
@@ -44,7 +46,7 @@ def row_of_rule(namespace: Namespace, relay: Relay | None, rule: Rule) -> dict[s
         "relay": relay.key if relay else "",
         "folded": fold(rule.name),
         "name": rule.name,
-        "rights": rule.rights.value,
+        "rights": sum(number for right, number in _STORED if right in rule.rights),
         "primary_key": rule.primary_key,
         "secondary_key": rule.secondary_key,
         "creates_relays": int(rule.creates_relays),
@@ -52,8 +54,11 @@ def row_of_rule(namespace: Namespace, relay: Relay | None, rule: Rule) -> dict[s
 
 
 def rule_of(row: Row) -> Rule:
-    keys = row["primary_key"], row["secondary_key"]
-    return Rule(row["name"], Right(row["rights"]), *keys, bool(row["creates_relays"]))
+    rights = Right.NONE
+    for right, number in _STORED:
+        if row["rights"] & number:
+            rights |= right
+    return Rule(row["name"], rights, row["primary_key"], row["secondary_key"], bool(row["creates_relays"]))
 
 
 def row_of_relay(namespace: Namespace, relay: Relay) -> dict[str, object]:

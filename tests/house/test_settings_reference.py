@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.config import fields, render_reference
+from app.config import fields
+from app.reference import render_reference
 
 
 def test_settings_reference_is_current() -> None:
-    """To renew it: python -c "from app.config import render_reference as r; print(r(), end='')" > docs/settings.md"""
+    """To renew it: python docs/generate.py"""
     assert (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8") == render_reference()
 
 

@@ -50,8 +50,8 @@ def may_publish(realm: Realm, grant: Grant, address: str, *, is_secure: bool) ->
         if address.partition("/")[0] == "-":
             raise ClaimMissing("System addresses are the gateway's own; nobody else publishes there.")
         if relay is None:
-            relay = realm.find_or_open(address, grant, Right.SEND)
-        grant.require(Right.SEND, relay, address)
+            relay = realm.find_or_open(address, grant, Right.PUBLISH)
+        grant.require(Right.PUBLISH, relay, address)
     if not relay.profile.publishes:
         raise Unsupported(f"A relay of the profile '{relay.profile}' takes no events at this door; {_WAYS_IN}")
     check_security(is_secure, relay)
@@ -60,7 +60,7 @@ def may_publish(realm: Realm, grant: Grant, address: str, *, is_secure: bool) ->
 
 def may_publish_everywhere(grant: Grant, relay: Relay) -> bool:
     """Whether the grant may publish at each address of the relay, so that none of them need be asked for."""
-    return grant.permits(Right.SEND, relay, relay.name)  # a token's scope is a prefix
+    return grant.permits_all(Right.PUBLISH, relay)
 
 
 def may_subscribe(realm: Realm, grant: Grant, pattern: Pattern) -> tuple[Relay, Pattern]:
@@ -70,11 +70,11 @@ def may_subscribe(realm: Realm, grant: Grant, pattern: Pattern) -> tuple[Relay, 
     """
     if grant.is_anonymous:
         raise Unauthorized(MISSING_TOKEN)
-    relay = realm.find(pattern.prefix) or realm.find_or_open(pattern.prefix, grant, Right.LISTEN)
+    relay = realm.find(pattern.prefix) or realm.find_or_open(pattern.prefix, grant, Right.SUBSCRIBE)
     canonical = realm.namespace.canonical(relay, pattern.text)
     if canonical != pattern.text:
         pattern = check_pattern(canonical)
-    grant.require_all(Right.LISTEN, relay, pattern)
+    grant.require_all(Right.SUBSCRIBE, relay, pattern)
     if not relay.profile.has_subscribers:
         raise Unsupported(f"A relay of the profile '{relay.profile}' has no events to subscribe to.")
     return relay, pattern

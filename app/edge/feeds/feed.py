@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.access.grant import Grant
 from app.edge.outflow import Outflow
-from app.edge.realm import Realm
+from app.edge.realm import Reach, Realm
 from app.namespace import Relay, Right
 from app.wire.native.publication import Publication
 from app.wire.native.query import Policy, Start
@@ -74,14 +74,14 @@ class Gate:
 
     grant: Grant = field(compare=False)
     relay: Relay
-    reach: tuple[Relay | None, str, Right]
+    reach: Reach
 
     @classmethod
     def of(cls, grant: Grant, relay: Relay) -> Gate:
         return cls(grant, relay, grant.reach)
 
     def __call__(self, address: str) -> bool:
-        return self.grant.permits(Right.LISTEN, self.relay, address)
+        return self.grant.permits(Right.SUBSCRIBE, self.relay, address)
 
 
 class Voice(Encoding, Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.access.grant import Grant
 from app.edge.realm import Realm
 from app.edge.wheel import Deadline
-from app.errors import KEY_REVOKED, TOKEN_EXPIRED, Close
+from app.errors import KEY_REVOKED, Close
 from app.namespace import Relay
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ class Lease:
             return KEY_REVOKED if relay is not None and relay.requires_client_authorization else None
         if self._context.is_live(grant):
             return None
-        is_expired = self._context.clock() > self._context.authorizer.deadline(grant)
-        return TOKEN_EXPIRED if is_expired else KEY_REVOKED
+        return self._context.authorizer.close_of(grant)
 
     def _on_deadline(self) -> None:
         close = self._over()

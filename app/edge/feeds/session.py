@@ -30,7 +30,16 @@ from app.edge.feeds.feed import (
 from app.edge.feeds.socket import FeedSocket
 from app.edge.origin import is_secure
 from app.edge.realm import Realm, Recurring
-from app.errors import BadRequest, ClaimMissing, Close, EndpointNotFound, QuotaExceeded, RelayError, as_relay_error
+from app.errors import (
+    BadRequest,
+    ClaimMissing,
+    Close,
+    EndpointNotFound,
+    KeysPending,
+    QuotaExceeded,
+    RelayError,
+    as_relay_error,
+)
 from app.namespace import Relay, Right
 from app.telemetry import new_tracking_id
 from app.wire.frames import TEXT, is_utf8
@@ -242,16 +251,28 @@ class SessionSocket(FeedSocket):
             self.outflow.write(encode_unsubscribed(message.r, message.sub))
 
     def _renew(self, message: Renew) -> None:
-        grant = self.context.authorizer.authorize(message.token, self.realm.namespace, None)
+        try:
+            grant = self.context.authorizer.authorize(message.token, self.realm.namespace, None)
+        except KeysPending as pending:
+            pending.then(lambda: self._renew_held(message))
+            return
         self.lease.renew(grant)
         self._forget()
         self.outflow.write(encode_renewed(message.r, grant.expires_at))
         for sub, feed in list(self._feeds.items()):
-            if grant.covers(Right.LISTEN, feed.mouth.relay, feed.pattern):
+            if grant.covers(Right.SUBSCRIBE, feed.mouth.relay, feed.pattern):
                 feed.regate(self._gate(feed.mouth.relay))
             else:
                 self._drop(sub)
                 self._refuse(ClaimMissing("The renewed token does not cover this subscription."), sub=sub)
+
+    def _renew_held(self, message: Renew) -> None:
+        if self.is_ending or self.is_lost:
+            return
+        try:
+            self._renew(message)
+        except RelayError as error:
+            self._refuse(error, r=message.r)
 
     # --- life and end ---
 

@@ -228,7 +228,7 @@ async def test_what_a_grant_does_not_permit_travels_on_no_way(
 
     def narrowed(self: Grant, right: Right, relay: Relay, address: str) -> bool:
         return permits(self, right, relay, address) and not (
-            right is Right.LISTEN and address.startswith("ruled/secret/")
+            right in Right.LISTEN and address.startswith("ruled/secret/")
         )
 
     monkeypatch.setattr(Grant, "permits", narrowed)
