@@ -25,7 +25,7 @@ import uvloop
 
 from app.access.authorize import Authorizer
 from app.access.operator import Operators, StaticToken
-from app.config import Arm, Bind, Settings, parse_bind
+from app.config import Arm, Bind, ConfigurationError, Settings, parse_bind
 from app.edge import nettcp
 from app.edge.context import Context
 from app.edge.realm import Realm
@@ -250,6 +250,8 @@ class Gateway:
 
     def _bind(self) -> list[Listen]:
         settings, door = self.settings, nettcp.serve(self.context)
+        if settings.nettcp_tls_listen is not None and self.tls is None:
+            raise ConfigurationError("nettcp_tls_listen: there is no certificate to listen with")
         listens = [Listen(_bound(settings.plain_bind), None)]
         if self.tls is not None and settings.tls_bind is not None:
             tls = self.tls.context

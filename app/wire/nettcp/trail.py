@@ -3,7 +3,8 @@
 A client of .NET puts a connection whose session has ended into a pool and begins the next session on it, with a new
 preamble that may name another service. So the gateway must see the End records pass. Behind an upgrade to TLS they
 are hidden, but the records of TLS (RFC 8446, 5.1) are not, and the next preamble stands behind them in the clear.
-Behind any other upgrade, and behind anything that it does not know, it sees no more.
+Behind any other upgrade, behind anything that it does not know, and behind a read of very many tiny records, which
+would cost more time than the end is worth, it sees no more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _SIZED = (
     Kind.FAULT,
     Kind.UPGRADE_REQUEST,
 )
+MOST_STEPS = 8192  # in one read: a few milliseconds
 _TLS_TYPES = range(0x14, 0x19)
 _TLS_HEAD_BYTES = 5
 _TLS_MAJOR_VERSION = 3
@@ -44,27 +46,33 @@ class Trail:
 
     def follow(self, data: bytes | memoryview) -> int | None:
         """How many of these bytes belong to the session, once it ends in them."""
-        at, end = 0, len(data)
+        at, end, steps = 0, len(data), 0
         while at < end and not self.is_blind:
-            if self._left:
-                step = min(self._left, end - at)
-                self._left -= step
-                at += step
-                continue
-            byte = data[at]
-            at += 1
-            if self._size is not None or self._in_chunks:
-                self._read_size(byte)
-            elif self._in_tls:
-                self._read_tls(byte)
-                if self.begins_another:
-                    return at - 1
-            elif byte == Kind.END:
+            steps += 1
+            if steps > MOST_STEPS:
                 self.is_blind = True
-                return at
+            elif self._left:
+                skipped = min(self._left, end - at)
+                self._left -= skipped
+                at += skipped
+            elif self._read(data[at]):
+                return at if self.begins_another else at + 1
             else:
-                self._read_type(byte)
+                at += 1
         return None
+
+    def _read(self, byte: int) -> bool:
+        """Read a byte that means something; whether the session ends with it, or before it."""
+        if self._size is not None or self._in_chunks:
+            self._read_size(byte)
+        elif self._in_tls:
+            self._read_tls(byte)
+        elif byte == Kind.END:
+            self.is_blind = True
+            return True
+        else:
+            self._read_type(byte)
+        return self.begins_another
 
     def _read_type(self, byte: int) -> None:
         if byte in _SIZED:

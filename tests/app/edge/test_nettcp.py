@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from wires import until
 from worlds import Request, World, rejection, running_gateway
 
-from app.config import Deadlines, Limits
+from app.config import ConfigurationError, Deadlines, Limits
 from app.edge.nettcp import MARK
 from app.wire.nettcp.records import Kind, Record, encode_record
 
@@ -282,3 +282,9 @@ async def test_a_host_that_is_nobodys_is_not_found(world: World) -> None:
     world.gateway.context.hosts._is_loopback = False  # on loopback every name is the one namespace's
     world.gateway.context.hosts.changed()
     assert await fault(world, preamble("net.tcp://elsewhere.example/calc")) == "EndpointNotFound"
+
+
+async def test_a_door_inside_tls_needs_a_certificate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nettcp_tls_listen"):
+        async with running_gateway(tmp_path, nettcp_tls_listen="127.0.0.1:0"):
+            pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import quote
 
 import pytest
@@ -14,6 +14,7 @@ from wires import close_frame, closed, frame, masked, until, upgraded
 from worlds import Request, Wire, World, running_gateway
 
 from app.config import Deadlines
+from app.edge.streams import StreamListener
 from app.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from app.wire.nettcp.records import Kind, Record, encode_record
 
@@ -80,6 +81,35 @@ async def test_a_listeners_ping_is_answered_between_the_bytes(world: World) -> N
     await listener.send(masked(PING, b"?") + masked(BINARY, encode_record(MESSAGE)))
     assert await frame(listener) == (PONG, True, b"?")
     assert await client.receive() == MESSAGE
+
+
+async def test_a_listener_that_does_not_read_stops_the_client_and_nothing_piles_up(world: World) -> None:
+    client, listener = await begun(world)
+    incoming = cast(asyncio.Transport, listener.writer.transport)
+    incoming.pause_reading()
+    piece, count = bytes(1 << 20), 96
+    written = 0
+
+    async def flood() -> None:
+        nonlocal written
+        for _ in range(count):
+            await client.write(piece)
+            written += 1
+
+    context = world.gateway.context
+    flooding = asyncio.create_task(flood())
+    await until(lambda: context.stalled == 1)
+    [side] = [live for live in context.lives if isinstance(live, StreamListener)]
+    assert side.outflow.backlog() < 2 << 20
+    assert written < count
+    incoming.resume_reading()
+    total = 0
+    while total < count * len(piece):
+        opcode, _, payload = await frame(listener)
+        assert opcode == BINARY
+        total += len(payload)
+    await flooding
+    assert total == count * len(piece)
 
 
 async def test_the_end_of_both_directions_ends_both_connections(world: World) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.wire.nettcp.records import Kind, Record, encode_record
-from app.wire.nettcp.trail import Trail
+from app.wire.nettcp.trail import MOST_STEPS, Trail
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "nmf.json").read_text())
 
@@ -41,6 +41,20 @@ def test_a_session_inside_tls_is_over_where_another_begins(case: dict[str, Any])
     assert trail.follow(after) == 0
     assert trail.begins_another
     assert Trail().follow(data + after) == len(data)
+
+
+@pytest.mark.parametrize(
+    "record", [b"\x06\1x", b"\x0b", b"\0\0\0", b"\5\1x\0"], ids=["sized", "ack", "zeros", "unsized"]
+)
+def test_a_read_of_very_many_tiny_records_is_followed_no_further(record: bytes) -> None:
+    few, many = record * 1000, record * MOST_STEPS
+    trail = Trail()
+    assert trail.follow(few) is None
+    assert not trail.is_blind
+    assert trail.follow(few + b"\7") == len(few) + 1
+    trail = Trail()
+    assert trail.follow(many + b"\7") is None
+    assert trail.is_blind
 
 
 @given(messages=MESSAGES, after=st.binary(max_size=20), data=st.data())
