@@ -138,6 +138,21 @@ def test_a_token_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixt
     assert "root" in output.err
 
 
+def test_the_operators_token_is_that_of_the_gateways_own_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "connection.json").write_text('{"url": "http://127.0.0.1:1", "key_name": "root", "key": "k"}')
+    here = ("--data", str(tmp_path))
+    assert code_of("token", "--operator", *here) != 0
+    assert "operator.token" in capsys.readouterr().err
+    (tmp_path / "operator.token").write_text("the-token\n")
+    assert code_of("token", "--operator", *here) == 0
+    assert capsys.readouterr().out == "the-token\n"
+    assert code_of("token", "--operator", "--url", "http://elsewhere", "--key", "k", *here) != 0
+    assert code_of("token", "shop", "--operator", *here) == 2
+    assert code_of("token", *here) == 2
+
+
 @pytest.mark.parametrize("text", ["\x1b[31m", "a\nb", "\u202egnp", "\x9b31m", "\x00", "\x7f", "\u2028"])
 def test_text_from_the_network_cannot_steer_a_terminal(text: str) -> None:
     """S35"""

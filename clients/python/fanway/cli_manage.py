@@ -198,13 +198,16 @@ def connection_string(gateway: Gateway, name: str, secret: str, relay_name: str 
 
 
 @click.command()
-@click.argument("address")
+@click.argument("address", required=False)
+@click.option("--operator", is_flag=True, help="The bearer token that manages the whole gateway, as ARM's clients do.")
 @click.option("--listen", "rights", flag_value="Listen", multiple=True, help="Sign with a rule that only listens.")
 @click.option("--send", "rights", flag_value="Send", multiple=True, help="Sign with a rule that only sends.")
 @click.option("--ttl", type=click.IntRange(min=1), default=3600, metavar="S", help="Seconds it lives (3600).")
 @click.option("--rule", metavar="NAME", help="Sign with this rule's key.")
 @gateway_options
-def token(gateway: Gateway, address: str, rights: tuple[str, ...], ttl: int, rule: str | None) -> None:
+def token(
+    gateway: Gateway, address: str | None, operator: bool, rights: tuple[str, ...], ttl: int, rule: str | None
+) -> None:
     """Print a token for an address, or for all that lie under a pattern's literal beginning.
 
     A token can do what its rule can do. With --listen or --send a rule with just these rights is
@@ -213,7 +216,15 @@ def token(gateway: Gateway, address: str, rights: tuple[str, ...], ttl: int, rul
     \b
     Example:
       curl -H "Authorization: $(fanway token orders --send)" -d hi http://127.0.0.1:8480/-/events/orders
+      fanway token --operator
     """
+    if operator:
+        if address or rights or rule:
+            raise click.UsageError("--operator stands alone: that token is for the whole gateway.")
+        print_line(gateway.operator_token())
+        return
+    if address is None:
+        raise click.UsageError("Say for which address the token shall be, or --operator.")
     scope = literal_prefix(check_pattern(address))
     credential = gateway.credential
     if not credential.is_renewable:

@@ -26,7 +26,8 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 class Gateway:
     """A resolved gateway: its base URL (`http` or `https`, no trailing slash) and a credential.
 
-    `tls_url` is the base URL by TLS where one is known, else empty.
+    `tls_url` is the base URL by TLS where one is known, else empty; `folder` is the gateway's own data folder, if it
+    was found there.
     """
 
     url: str
@@ -34,7 +35,18 @@ class Gateway:
     ca: str | None = None
     namespace: str = ""
     tls_url: str = ""
+    folder: Path | None = None
     _tls: list[ssl.SSLContext] = field(default_factory=list, repr=False, compare=False)
+
+    def operator_token(self) -> str:
+        """The bearer token that manages the whole gateway. Raises ConfigurationError where it cannot be read."""
+        if self.folder is None:
+            raise ConfigurationError(f"The operators' token of {self.url} lies in its data folder only; see --data.")
+        file = self.folder / "operator.token"
+        try:
+            return file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{file} cannot be read: {error}") from None
 
     @property
     def host(self) -> str:
@@ -138,6 +150,7 @@ def resolve(
         authority or None,
         _text(stored, "namespace") if is_own else "",
         base if base.startswith("https:") else (_text(stored, "tls_url") if is_own else ""),
+        folder if is_own else None,
     )
 
 

@@ -45,3 +45,12 @@ def test_secret_is_replaced_whole_and_leaves_no_trace(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         write_secret(path, b"newer", replace=False)
     assert [file.name for file in tmp_path.iterdir()] == ["secret"]
+
+
+def test_the_operators_token_is_made_once_or_chosen(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    made = folder.operator_token()
+    assert folder.operator_token() == made
+    assert mode(folder.operator_token_file) == 0o600
+    assert folder.operator_token("chosen-by-the-operator") == "chosen-by-the-operator"
+    assert folder.operator_token() == "chosen-by-the-operator"
