@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -89,6 +89,8 @@ class AtomDoor:
         request = Request(scope, receive)
         try:
             response = await _Call(self._context, request).answer()
+        except ClientDisconnect:  # in the middle of its body: there is nobody to answer
+            return
         except Exception as error:
             response = _refusal(request, as_relay_error(error), error)
         await response(scope, receive, send)

@@ -210,7 +210,9 @@ def test_a_missing_file_and_bytes_that_are_no_text_are_told(tmp_path: Path) -> N
         read_files((str(tmp_path / "bytes"),), {}, None)
 
 
-def test_parameters_are_json_where_they_are_that_and_else_text() -> None:
-    assert given_parameters(("a=true", "b=5", "c=x=y", "d=")) == {"a": True, "b": 5, "c": "x=y", "d": ""}
+def test_parameters_of_the_command_line_must_be_some_templates() -> None:
+    assert given_parameters(("a=true", "c=x=y", "d=")) == {"a": "true", "c": "x=y", "d": ""}
     with pytest.raises(UsageError):
         given_parameters(("a",))
+    with pytest.raises(ConfigurationError, match="has a parameter 'unknown'"):
+        read_files((TEMPLATE,), {"namespaceName": "x", "unknown": "y"}, None)

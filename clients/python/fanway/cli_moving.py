@@ -20,7 +20,7 @@ from fanway.moving.export import export_template
 from fanway.moving.inventory import Inventory, gather
 from fanway.moving.plan import Plan, make_plan
 from fanway.moving.resources import Keys, Resource
-from fanway.moving.template import is_parameters, is_template, parameter_values, template_resources
+from fanway.moving.template import declared_in, is_parameters, is_template, parameter_values, template_resources
 
 
 @click.command(name="import")
@@ -72,22 +72,23 @@ def _carry_out(api: Management, plan: Plan, is_dry: bool) -> None:
 
 
 def given_parameters(parameters: tuple[str, ...]) -> dict[str, Any]:
-    """Values from the command line: JSON where it is that (`true`, `5`), else text."""
+    """Values from the command line, as text; what a template declares to be something else is read as JSON there."""
     given: dict[str, Any] = {}
     for text in parameters:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.UsageError(f"--parameter takes NAME=VALUE, not {name!r}.")
-        try:
-            given[name] = json.loads(value)
-        except ValueError:
-            given[name] = value
+        given[name] = value
     return given
 
 
 def read_files(files: tuple[str, ...], given: dict[str, Any], namespace: str | None) -> Inventory:
     """What all the files describe together. Raises ConfigurationError with the place of what is wrong."""
     documents = [(place, document) for file in files for place, document in _documents(file)]
+    declared = {name.lower() for _, document in documents if is_template(document) for name in declared_in(document)}
+    for name in given:
+        if name.lower() not in declared:
+            raise ConfigurationError(f"No template in the files has a parameter '{name}'.")
     values: dict[str, Any] = {}
     for _, document in documents:
         if is_parameters(document):

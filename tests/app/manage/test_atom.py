@@ -271,6 +271,28 @@ async def test_a_body_may_come_in_chunks_and_wait_to_be_asked_for(world: World) 
     assert world.namespace.relays["made"].user_metadata == "in pieces"
 
 
+async def test_who_leaves_in_the_middle_of_a_body_makes_nothing_and_is_no_fault(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire = await world.raw()
+    head = f"PUT /made HTTP/1.1\r\nHost: {world.host}\r\nX-PROCESS-AT: ServiceBus\r\nAuthorization: {world.token()}\r\n"
+    await wire.send(head + "Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
+    assert (await wire.head()).startswith("HTTP/1.1 100")
+    await wire.send(b"<entry>")
+    wire.abort()
+    assert (await manage(world, "GET", "/made")).status_code == 404
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_relay_that_listeners_made_is_shown_for_what_it_is(world: World) -> None:
+    await world.listen("news/today", headers={**world.auth(), "Fanway-Relay-Profile": "netEvent"})
+    shown = await manage(world, "GET", "/news/today?api-version=2016-07")
+    [description] = ElementTree.fromstring(shown.text).iter(f"{{{CONNECT}}}RelayDescription")
+    told = {element.tag.removeprefix(f"{{{CONNECT}}}"): element.text for element in description}
+    assert (told["RelayType"], told["IsDynamic"], told["ListenerCount"]) == ("NetEvent", "true", "1")
+    assert "<RelayType>NetEvent</RelayType>" in (await manage(world, "GET", "/$Resources/Relays")).text
+
+
 async def test_only_the_star_is_matched(world: World) -> None:
     assert "should be '*'" in detail(await manage(world, "PUT", "/hyco", entry_of(""), If_Match='"1"'))
 

@@ -17,14 +17,17 @@ SCOPE = Scope(
             "name": {"type": "string", "defaultValue": "Contoso"},
             "derived": {"defaultValue": "[concat(parameters('name'), '-x')]"},
             "bare": {"type": "string"},
-            "given": {"defaultValue": "unused"},
+            "given": {"type": "string", "defaultValue": "unused"},
+            "digits": {"type": "securestring"},
+            "switch": {"type": "bool", "defaultValue": False},
+            "broken": {"type": "int"},
             "list": {"defaultValue": ["a", "b"]},
             "object": {"defaultValue": {"Inner": {"deep": 7}}},
             "loop": {"defaultValue": "[variables('loop')]"},
         },
         "variables": {"loop": "[parameters('loop')]", "plain": "v", "rest": "[resourceGroup().location]"},
     },
-    {"GIVEN": "from outside"},
+    {"GIVEN": "from outside", "digits": "123", "switch": "true", "broken": "x"},
 )
 
 
@@ -38,6 +41,8 @@ SCOPE = Scope(
         ("[ Parameters( 'NAME' ) ]", "Contoso"),
         ("[parameters('given')]", "from outside"),
         ("[parameters('derived')]", "Contoso-x"),
+        ("[parameters('digits')]", "123"),
+        ("[parameters('switch')]", True),
         ("[variables('plain')]", "v"),
         ("[concat(parameters('name'), '/', variables('plain'), 7)]", "Contoso/v7"),
         ("[concat(parameters('list'), createArray('c'))]", ["a", "b", "c"]),
@@ -69,6 +74,7 @@ def test_what_holds_expressions_is_resolved_inside() -> None:
     ("text", "words"),
     [
         ("[parameters('bare')]", "has no value: give --parameter bare=VALUE"),
+        ("[parameters('broken')]", "should be int: 'x' is not JSON"),
         ("[parameters('missing')]", "declares no parameter 'missing'"),
         ("[variables('missing')]", "has no variable 'missing'"),
         ("[parameters('loop')]", "refers to itself"),

@@ -6,6 +6,7 @@ only where the value is needed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -92,11 +93,11 @@ class Scope:
 
     def _parameter(self, name: str) -> Value:
         key = name.lower()
-        if key in self._given:
-            return self._given[key]
         declared = self._declared.get(key)
         if not isinstance(declared, dict):
             raise Unresolvable(f"The template declares no parameter '{name}'.")
+        if key in self._given:
+            return _as_declared(name, declared.get("type"), self._given[key])
         if "defaultValue" not in declared:
             raise Unresolvable(
                 f"The parameter '{name}' has no value: give --parameter {name}=VALUE or a parameters file."
@@ -188,6 +189,16 @@ class _Parser:
 
     def _fault(self) -> Unresolvable:
         return Unresolvable(f"'[{self._text[:100]}]' is no template expression.")
+
+
+def _as_declared(name: str, kind: Any, value: Value) -> Value:
+    """A given value; text that should be something else is JSON."""
+    if not isinstance(value, str) or not isinstance(kind, str) or kind.lower() in ("string", "securestring"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise Unresolvable(f"The parameter '{name}' should be {kind}: {value[:40]!r} is not JSON.") from None
 
 
 def _mapping(template: Mapping[str, Any], name: str) -> Mapping[str, Any]:

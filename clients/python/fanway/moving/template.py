@@ -50,6 +50,12 @@ def parameter_values(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def declared_in(template: Mapping[str, Any]) -> list[str]:
+    """The names of a template's parameters."""
+    parameters = template.get("parameters")
+    return list(parameters) if isinstance(parameters, dict) else []
+
+
 def template_resources(
     document: Mapping[str, Any], given: Mapping[str, Any], place: str, notes: list[str]
 ) -> Iterator[Resource]:
