@@ -369,6 +369,9 @@ SENDER_LEFT = Close(1001, "The sender has left.", False)
 RECYCLED = Close(1011, "NameRenewalFailed: The control channel's life is over.", True)
 REPLACED = Close(1008, "Another listener with the same sb-hc-id took this one's place.", False)
 
+REVOCATIONS = (TOKEN_REVOKED, KEY_REVOKED)
+"""Ends after which a peer gets nothing more of what was queued for it."""
+
 CLOSES: dict[str, Close] = {
     "NORMAL": NORMAL,
     "ENTITY_GONE": ENTITY_GONE,

@@ -85,6 +85,7 @@ class Gateway:
         async with contextlib.AsyncExitStack() as undo:
             self.opened = await open_registry(self.settings, self._clock)
             self.registry = self.opened.registry
+            self.revocations = self.opened.revocations
             undo.push_async_callback(self.registry.close)
             self.vouchers = open_vouchers(self.settings)
             self.context = self._build_context()
@@ -143,6 +144,9 @@ class Gateway:
     @property
     def choices(self) -> Choices:
         return self.settings.azure
+
+    def now(self) -> float:
+        return self._clock()
 
     def is_ready(self) -> bool:
         return self.server.started and not self.context.is_draining

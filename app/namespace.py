@@ -216,7 +216,15 @@ class RelayTerms:
 class Change:
     """What moved: a relay, a rule (`relay` None: the namespace's), or the namespace's own settings."""
 
-    kind: Literal["relay-added", "relay-changed", "relay-removed", "rule-changed", "rule-removed", "namespace-changed"]
+    kind: Literal[
+        "relay-added",
+        "relay-changed",
+        "relay-removed",
+        "rule-changed",
+        "rule-removed",
+        "namespace-changed",
+        "tokens-revoked",
+    ]
     relay: Relay | None = None
     rule: str | None = None  # ASCII-folded name
 

@@ -17,6 +17,7 @@ from app.store.database import Database, open_database, open_memory
 from app.store.folder import DataFolder
 from app.store.migrator import Migration, find_migrations, migrate, pending
 from app.store.registry import Registry
+from app.store.revocations import Revocations
 from app.store.settings import RelaySettings
 
 
@@ -28,6 +29,7 @@ class Opened:
     """
 
     registry: Registry
+    revocations: Revocations
     folder: DataFolder
     namespace: Namespace
     is_first_start: bool
@@ -72,6 +74,8 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
         await migrate(database, find_migrations())
         registry = Registry(database, clock, _relay_defaults(settings))
         await registry.load()
+        revocations = Revocations(database, clock)
+        await revocations.load(registry.namespaces)
         is_first_start = not registry.namespaces
         namespace = await registry.ensure_namespace(settings.namespace, _first_root(settings, folder))
         token = _operator_token(settings, folder)
@@ -81,7 +85,7 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
         await database.close()
         raise
     is_first_start = is_first_start and not settings.emulator
-    return Opened(registry, folder, namespace, is_first_start, token, settings.emulator)
+    return Opened(registry, revocations, folder, namespace, is_first_start, token, settings.emulator)
 
 
 async def _open(settings: Settings, folder: DataFolder) -> Database:

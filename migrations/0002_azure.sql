@@ -26,3 +26,16 @@ ALTER TABLE relays ADD COLUMN display_name TEXT NOT NULL DEFAULT '';
 
 -- Whether who listens by the rule may bring dynamic relays into being where not everybody may.
 ALTER TABLE rules ADD COLUMN creates_relays INTEGER NOT NULL DEFAULT 0;
+
+-- Tokens that are good no more: by `jti`, `sub`, `rule`, `token` (its SHA-256) or `all`. '' is any issuer.
+CREATE TABLE revocations (
+    namespace   TEXT NOT NULL REFERENCES namespaces (name) ON DELETE CASCADE,
+    kind        TEXT NOT NULL,
+    value       TEXT NOT NULL,
+    issuer      TEXT NOT NULL,
+    before      REAL NOT NULL,
+    until       REAL,
+    reason      TEXT NOT NULL,
+    created_at  REAL NOT NULL,
+    PRIMARY KEY (namespace, kind, value, issuer)
+) STRICT;

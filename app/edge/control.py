@@ -203,7 +203,7 @@ class ControlChannel(CommandSocket):
 
     def end(self, close: Close) -> None:
         self._leave(close.reconnect, close.reason)
-        super().end(told(self.context, close, self.tracking_id))
+        super().end(close if self.cuts(close) else told(self.context, close, self.tracking_id))
 
     def on_close(self, code: int, reason: str) -> None:
         self._leave(code not in GOODBYES, reason)

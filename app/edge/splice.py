@@ -21,7 +21,7 @@ from app.edge.realm import Realm
 from app.edge.refusal import explain, told
 from app.edge.websocket import Socket
 from app.edge.wheel import Deadline
-from app.errors import ENTITY_GONE, KEY_REVOKED, Close, PeerWireError
+from app.errors import ENTITY_GONE, REVOCATIONS, TOKEN_EXPIRED, Close, PeerWireError
 from app.namespace import Relay
 from app.telemetry import new_tracking_id
 from app.wire.frames import CLOSE, PING, PONG, FrameParser, encode_close, encode_frame, frame_head, parse_close
@@ -38,7 +38,7 @@ SMALL_READ_BYTES = 72 * 1024  # one whole frame of 64 KiB with its head
 class SplicedSocket(Socket):
     """One side of a splice; it lives on a grant and a relay."""
 
-    __slots__ = ("_half_close", "_has_closed", "_is_stalled", "_parser", "grant", "mate", "realm", "relay")
+    __slots__ = ("_half_close", "_has_closed", "_is_stalled", "_parser", "expiry", "grant", "mate", "realm", "relay")
 
     is_patient = True  # a paused reader is no vanished peer
 
@@ -52,6 +52,7 @@ class SplicedSocket(Socket):
         self._has_closed = False  # its Close came; it still receives
         self._half_close: Deadline | None = None
         self._is_stalled = False
+        self.expiry: Deadline | None = None  # of what a ticket opened
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Large reads as long as few peers stall: what one has read for a stalled mate stays in memory."""
@@ -105,6 +106,8 @@ class SplicedSocket(Socket):
     def on_lost(self) -> None:
         self._note_stalled(False)
         self.context.lives.discard(self)
+        if self.expiry is not None:
+            self.expiry.cancel()
         mate = self.mate
         if mate is not None:
             self.realm.release(self.relay)
@@ -134,15 +137,19 @@ class SplicedSocket(Socket):
         if self.realm.namespace.relays.get(self.relay.key) is not self.relay:
             self.end(ENTITY_GONE)
         elif not self.context.authorizer.is_live(self.grant, 0.0):
-            self.end(KEY_REVOKED)
+            self.end(self.context.authorizer.close_of(self.grant))
 
     def end(self, close: Close) -> None:
         """The gateway ends both sides."""
+        is_abrupt = close in REVOCATIONS and any(side.outflow.backlog() > 0 for side in (self, self.mate) if side)
         close = told(self.context, close, new_tracking_id(None, self.context.node))
         for side in (self, self.mate):
             if side is not None and not side.is_ending and not side.is_lost:
                 side.is_ending = True
                 side._parser = None
+                if is_abrupt:
+                    side.abort()
+                    continue
                 if side.is_open:
                     side.send_close(close.code, close.reason)
                     side.transport.resume_reading()  # and read past what comes
@@ -185,3 +192,6 @@ def join(sender: SplicedSocket, listener: SplicedSocket, sub_protocol: str | Non
     sender.start_reading()
     for side in (listener, sender):
         side.review()
+    if sender.grant.by_ticket:
+        left = sender.grant.expires_at - sender.context.clock()
+        sender.expiry = sender.context.wheel.after(max(left, 0.0), lambda: sender.end(TOKEN_EXPIRED))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from app.edge.outflow import Outflow, be_patient
 from app.edge.refusal import Door, explain, refused_handshake
 from app.edge.wheel import Deadline
-from app.errors import UNRESPONSIVE, Close, PayloadTooLarge, PeerWireError, RelayError
+from app.errors import REVOCATIONS, UNRESPONSIVE, Close, PayloadTooLarge, PeerWireError, RelayError
 from app.telemetry import new_tracking_id
 from app.wire.azure.commands import CONTROL_TEXT_LIMIT
 from app.wire.frames import (
@@ -138,6 +138,10 @@ class Socket(asyncio.BufferedProtocol):
         """Finish once the peer had a moment to read our Close: closing with unread bytes would reset, and lose it."""
         self.context.wheel.after(LINGER_SECONDS, self.finish)
 
+    def cuts(self, close: Close) -> bool:
+        """Whether this end is abrupt: what waits for a peer whose right was taken back is not for it any more."""
+        return close in REVOCATIONS and self.outflow.backlog() > 0
+
     def abort(self) -> None:
         if not self.is_lost:
             self.transport.abort()
@@ -209,7 +213,7 @@ class WebSocket(Socket):
         """Send a Close and wait for the peer's, within the deadline."""
         if self.is_ending or self.is_lost:
             return
-        if not self.is_open:
+        if not self.is_open or self.cuts(close):
             self.abort()
             return
         self.is_ending = True

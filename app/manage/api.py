@@ -19,8 +19,9 @@ from app.errors import (
     RelayError,
     as_relay_error,
 )
-from app.manage import namespaces
+from app.manage import namespaces, revocations
 from app.manage.atom import AtomDoor
+from app.manage.audit import Audit
 from app.manage.body_limit import BodyLimit
 from app.manage.callers import REFUSALS, Calling, Context, OnRelay
 from app.manage.emulator import router as emulator
@@ -202,12 +203,14 @@ def create_api(context: Context) -> FastAPI:
     api.state.context = context
     api.include_router(router)
     api.include_router(namespaces.router)
+    api.include_router(revocations.router)
     api.include_router(health)
     if context.emulator is not None:
         api.include_router(emulator)
     api.add_middleware(BodyLimit, refuse=failure)
     api.add_middleware(AtomDoor, context=context)
     api.add_middleware(Held, context=context)
+    api.add_middleware(Audit)
     for kind in (RelayError, FanoutError):
         api.add_exception_handler(kind, _refuse)
     api.add_exception_handler(RequestValidationError, _refuse_shape)

@@ -13,10 +13,12 @@ from app.access.authorize import Authorizer, one_token
 from app.access.grant import Grant
 from app.errors import ClaimMissing, EndpointNotFound
 from app.hosts import Hosts
+from app.manage.audit import identify
 from app.manage.emulator import Emulation
 from app.manage.shapes import FailureBody, RelayView
 from app.namespace import Namespace, Relay, Right, fold
 from app.store.registry import Registry
+from app.store.revocations import Revocations
 from app.wire.azure.choices import Choices
 
 
@@ -24,6 +26,7 @@ class Context(Protocol):
     """What the API needs of the gateway."""
 
     registry: Registry
+    revocations: Revocations
 
     @property
     def authorizer(self) -> Authorizer: ...
@@ -45,6 +48,9 @@ class Context(Protocol):
     def status(self, namespace: Namespace) -> dict[str, Any]:
         """What the operator wants to see at a glance."""
 
+    def now(self) -> float:
+        """Unix seconds by the gateway's clock."""
+
     def is_ready(self) -> bool:
         """Whether the gateway serves, and is not draining."""
 
@@ -55,11 +61,14 @@ class Caller:
     def __init__(self, request: Request) -> None:
         context: Context = request.app.state.context
         self.context = context
+        self._request = request
         self.namespace = context.hosts.find(request.headers.get("host"))
         self._token = one_token(request.headers.items(), request.url.query)
 
     def grant(self, relay: Relay | None = None) -> Grant:
-        return self.context.authorizer.authorize(self._token, self.namespace, relay)
+        grant = self.context.authorizer.authorize(self._token, self.namespace, relay)
+        identify(self._request, grant.holder)
+        return grant
 
     def manage_namespace(self) -> Namespace:
         """The namespace, when the token reaches all of it with Manage."""

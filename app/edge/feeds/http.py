@@ -10,7 +10,7 @@ from app.edge.feeds.exchange import Misdirected, Preflight, Publish, Subscribe
 from app.edge.feeds.feed import HEARTBEAT_SECONDS, Beginning, Feed, Gate, Mouth, budget_of
 from app.edge.feeds.long_poll import LongPoll
 from app.edge.wheel import Deadline
-from app.errors import SLOW_CONSUMER, TOKEN_EXPIRED, Close, MethodNotAllowed, RelayError, TokenExpired
+from app.errors import REVOCATIONS, SLOW_CONSUMER, TOKEN_EXPIRED, Close, MethodNotAllowed, RelayError, TokenExpired
 from app.wire.http import Head, Headers
 from app.wire.native import ndjson, sse
 from app.wire.native.query import Transport, choose_transport
@@ -89,6 +89,9 @@ class Stream(Subscribe):
         if self.is_over:
             return
         self.release()
+        if close in REVOCATIONS and self.seam.outflow.backlog() > 0:
+            self.abort()
+            return
         self.send_chunks(self._voice.bye(self.relay.name, self._mouth.history.cursor, close))
         self.is_keep_alive = False
         self.finish()

@@ -288,7 +288,7 @@ class SessionSocket(FeedSocket):
 
     def end(self, close: Close) -> None:
         self.finish_unread()  # nothing is answered behind the goodbye
-        if self.is_open and not self.is_ending and not self.is_lost:
+        if self.is_open and not (self.is_ending or self.is_lost or self.cuts(close)):
             self.outflow.write(encode_session_bye(close))
         super().end(close)
 
