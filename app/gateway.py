@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -272,13 +273,20 @@ class Gateway:
         doors = [listen for listen in listens if listen.protocol is not None]
         tls_url = urls[1] if len(urls) > 1 else None
         authority = self.tls.authority if self.tls is not None else None
-        opened.write_connection(urls[0], tls_url, authority)
+        tell = partial(opened.write_connection, urls[0], tls_url, authority)
+        tell()
 
-        def follow(change: Change) -> None:
+        def tell_keys(change: Change) -> None:
             if change.relay is None and change.rule is not None:
-                opened.write_connection(urls[0], tls_url, authority)
+                tell()
 
-        namespace.on_change.append(follow)
+        def tell_namespace(added: Namespace) -> None:
+            added.on_change.append(tell_keys)
+            tell()
+
+        for each in self.registry.namespaces:
+            each.on_change.append(tell_keys)
+        self.registry.follow(tell_namespace, lambda removed: tell())
         return Started(
             url=urls[0],
             tls_url=tls_url,

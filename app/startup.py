@@ -42,7 +42,8 @@ class Opened:
         return root_of(self.namespace)
 
     def write_connection(self, url: str, tls_url: str | None, authority: Path | None) -> None:
-        """Tell clients in this folder how to reach and open the gateway; again whenever a namespace rule changes."""
+        """Tell clients in this folder how to reach and open the gateway; again whenever a namespace or a rule of one
+        changes."""
         if self.is_emulated:
             return
         root = self.root
@@ -56,6 +57,11 @@ class Opened:
                 "namespace": self.namespace.name,
                 "key_name": root.name if root else None,
                 "key": root.primary_key if root else None,
+                "namespaces": {
+                    other.name: {"key_name": rule.name, "key": rule.primary_key}
+                    for other in self.registry.namespaces
+                    if other is not self.namespace and (rule := root_of(other)) is not None
+                },
             }
         )
 

@@ -11,6 +11,7 @@ from fastapi import Depends, Query, Request
 
 from app.access.authorize import Authorizer, one_token
 from app.access.grant import Grant
+from app.access.operator import Operators
 from app.errors import ClaimMissing, EndpointNotFound
 from app.hosts import Hosts
 from app.manage.audit import identify
@@ -37,6 +38,9 @@ class Context(Protocol):
     @property
     def choices(self) -> Choices:
         """What the operator chose where Azure's documentation leaves it open."""
+
+    @property
+    def operators(self) -> Operators: ...
 
     @property
     def emulator(self) -> Emulation | None:

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.manage.shapes import Shape
+from app.hosts import own_names
+from app.manage.shapes import AliasList, AliasView, Shape
 from app.namespace import IpRule, Namespace, NetworkRules
 from app.store.settings import NamespaceSettings
 
@@ -65,17 +66,19 @@ class NamespaceView(NamespaceShape):
 
     name: str
     is_primary: bool = Field(description="The gateway was started for it; it cannot be removed.")
-    hosts: list[str] = Field(description="Every host name that leads there, but those that any machine has.")
+    hosts: list[str] = Field(description="The host names that it has by its own name.")
+    aliases: list[AliasView]
     relay_count: int
     created_at: datetime
     updated_at: datetime
 
     @classmethod
-    def of(cls, namespace: Namespace, hosts: list[str], *, is_primary: bool) -> NamespaceView:
+    def of(cls, namespace: Namespace, *, is_primary: bool) -> NamespaceView:
         return cls(
             name=namespace.name,
             is_primary=is_primary,
-            hosts=hosts,
+            hosts=list(own_names(namespace.name)),
+            aliases=AliasList.of(namespace).aliases,
             subscription=namespace.subscription,
             resource_group=namespace.resource_group,
             location=namespace.location,

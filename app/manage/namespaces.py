@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.access.keyring import ROOT_RULE, new_rule, root_of
-from app.errors import AddressExists, BadRequest, ClaimMissing, EndpointNotFound
-from app.hosts import own_names
+from app.access.operator import bearer_of
+from app.errors import AddressExists, BadRequest, ClaimMissing, EndpointNotFound, Unauthorized
 from app.manage.callers import REFUSALS, Caller
 from app.manage.namespace_shapes import NamespaceList, NamespaceShape, NamespaceView
-from app.manage.shapes import KeysView
+from app.manage.shapes import AliasShape, AliasView, KeysView
 from app.namespace import Namespace, Right
 from app.store.settings import NamespaceSettings
 
@@ -19,17 +20,7 @@ router = APIRouter(prefix="/-/api/namespaces", tags=["namespaces"], responses=RE
 
 
 class Operator(Caller):
-    """A caller who may manage the whole gateway: who manages the namespace that it was started for.
-
-    Raises Unauthorized, ClaimMissing.
-    """
-
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        if not self.context.hosts.is_primary(self.namespace):
-            self.grant()
-            raise ClaimMissing("Unauthorized access. Namespaces are managed at the gateway's primary namespace.")
-        self.manage_namespace()
+    """A caller who may manage the whole gateway."""
 
     def named(self, name: str) -> Namespace:
         """The namespace of that name. Raises EndpointNotFound."""
@@ -39,11 +30,28 @@ class Operator(Caller):
         return namespace
 
     def show(self, namespace: Namespace) -> NamespaceView:
-        hosts = [*own_names(namespace.name), *sorted(namespace.aliases)]
-        return NamespaceView.of(namespace, hosts, is_primary=self.context.hosts.is_primary(namespace))
+        return NamespaceView.of(namespace, is_primary=self.context.hosts.is_primary(namespace))
 
 
-Operating = Annotated[Operator, Depends(Operator)]
+async def find_operator(request: Request) -> Operator:
+    """Who holds the operator's bearer token, on any host; or who manages the gateway's primary namespace.
+
+    Raises UnknownHost, Unauthorized, ClaimMissing.
+    """
+    operator = Operator(request)
+    authorization = request.headers.get("authorization", "")
+    if authorization.lower().startswith("bearer "):
+        with contextlib.suppress(Unauthorized):  # it may be another kind of token
+            await operator.context.operators.verify(bearer_of(authorization))
+            return operator
+    if not operator.context.hosts.is_primary(operator.namespace):
+        operator.grant()
+        raise ClaimMissing("Unauthorized access. Namespaces are managed at the gateway's primary namespace.")
+    operator.manage_namespace()
+    return operator
+
+
+Operating = Annotated[Operator, Depends(find_operator)]
 
 
 @router.get("", summary="All namespaces")
@@ -90,3 +98,21 @@ async def get_root_keys(name: str, operator: Operating, response: Response) -> K
         raise EndpointNotFound("No rule of the namespace has Manage.")
     response.headers["Cache-Control"] = "no-store"
     return KeysView.of(root)
+
+
+@router.put("/{name}/aliases/{host}", summary="Let a namespace answer to another host name")
+async def put_alias(
+    name: str, host: str, operator: Operating, response: Response, body: AliasShape | None = None
+) -> AliasView:
+    """201 when it is new. Names of the gateway itself may be given away too."""
+    namespace, host = operator.named(name), host.lower()
+    if host not in namespace.aliases:
+        response.status_code = 201
+    address = body.address if body is not None else ""
+    await operator.context.registry.put_alias(namespace, host, address)
+    return AliasView(host=host, address=address)
+
+
+@router.delete("/{name}/aliases/{host}", status_code=204, summary="Take a host name away from a namespace")
+async def delete_alias(name: str, host: str, operator: Operating) -> None:
+    await operator.context.registry.delete_alias(operator.named(name), host)

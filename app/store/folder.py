@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.access.keyring import new_key
@@ -66,7 +67,7 @@ class DataFolder:
             pass
         return self.operator_token_file.read_text("utf-8").strip()
 
-    def write_connection(self, connection: dict[str, str | None]) -> None:
+    def write_connection(self, connection: Mapping[str, object]) -> None:
         """Tell the clients that run in this folder where the gateway is and which key opens it."""
         write_secret(self.connection_file, json.dumps(connection, indent=2).encode() + b"\n")
 

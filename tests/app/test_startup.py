@@ -61,6 +61,7 @@ async def test_renewed_root_key_reaches_the_files_of_the_folder(tmp_path: Path) 
             "namespace": "default",
             "key_name": "RootManageSharedAccessKey",
             "key": rule.primary_key,
+            "namespaces": {},
         }
         assert opened.folder.root_key() == rule.primary_key
         await opened.registry.delete_rule(opened.namespace, None, rule.name)

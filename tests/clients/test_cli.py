@@ -26,6 +26,8 @@ OURS = {
     "forward",
     "token",
     "relay",
+    "namespace",
+    "alias",
     "key",
     "status",
     "import",

@@ -7,16 +7,19 @@ For the session, the control channel and HTTP rendezvous; relayed sockets need h
 from __future__ import annotations
 
 import ssl
+from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from fanway.connect import Gateway
+from fanway.connect import Gateway, dialled
 from fanway.errors import ConnectionLostError, RelayError, RelayTimeoutError, from_answer
 
 OPEN_TIMEOUT_SECONDS = 15.0
+_PORTS = {"ws": 80, "wss": 443}
 
 
 async def open_channel(
@@ -29,10 +32,16 @@ async def open_channel(
     ping_interval: float | None = 20,
 ) -> ClientConnection:
     """A connected WebSocket without compression. Raises RelayError: refused, unreachable, too slow."""
-    where = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"
+    parts = urlsplit(url)
+    where = f"{parts.scheme}://{parts.netloc}"
+    host = dialled(parts.hostname or "")
+    elsewhere: dict[str, Any] = (
+        {"host": host, "port": parts.port or _PORTS[parts.scheme]} if host != parts.hostname else {}
+    )
     try:
         return await connect(
             url,
+            **elsewhere,
             ssl=gateway.tls() if url.startswith("wss:") else None,
             additional_headers={"ServiceBusAuthorization": token} if token else None,
             subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
@@ -54,6 +63,14 @@ async def open_channel(
         raise RelayTimeoutError(f"{where} did not answer within {OPEN_TIMEOUT_SECONDS:g} s.") from None
     except OSError as error:
         raise unreachable(where, error) from None
+
+
+def dial(request: httpx.Request) -> None:
+    """Let a request connect where its host is to be found (`dialled`); the Host header and the certificate stay."""
+    host = request.url.host
+    if (place := dialled(host)) != host:
+        request.url = request.url.copy_with(host=place)
+        request.extensions = {**request.extensions, "sni_hostname": host}
 
 
 def unreachable(where: str, error: OSError) -> ConnectionLostError:

@@ -17,6 +17,7 @@ import click
 from fanway.cli_events import publish, subscribe
 from fanway.cli_manage import key, relay, status, token
 from fanway.cli_moving import export, import_
+from fanway.cli_namespaces import alias, namespace
 from fanway.cli_options import safe, say
 from fanway.cli_relays import ask, forward, listen, open_
 from fanway.errors import RelayError
@@ -73,7 +74,9 @@ def cli() -> None:
     """
 
 
-for _command in (publish, subscribe, listen, ask, open_, forward, token, relay, key, status, import_, export):
+_EVERYDAY = (publish, subscribe, listen, ask, open_, forward, token, status)
+_MANAGING = (relay, key, namespace, alias, import_, export)
+for _command in (*_EVERYDAY, *_MANAGING):
     cli.add_command(_command)
 
 

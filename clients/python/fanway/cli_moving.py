@@ -28,11 +28,11 @@ from fanway.moving.template import declared_in, is_parameters, is_template, para
 @click.option(
     "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A template's parameter; repeatable."
 )
-@click.option("--namespace", metavar="NAME", help="Which of the namespaces in the files.")
+@click.option("--from-namespace", "source", metavar="NAME", help="Which of the namespaces in the files.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @gateway_options
 def import_(
-    gateway: Gateway, files: tuple[str, ...], parameters: tuple[str, ...], namespace: str | None, dry_run: bool
+    gateway: Gateway, files: tuple[str, ...], parameters: tuple[str, ...], source: str | None, dry_run: bool
 ) -> None:
     """Provision what FILE describes: the same relays and rules with the same keys.
 
@@ -45,7 +45,7 @@ def import_(
       fanway import azuredeploy.json --parameter namespaceName=contoso
       fanway import relays.json rules.json keys.json --dry-run
     """
-    inventory = read_files(files, given_parameters(parameters), namespace)
+    inventory = read_files(files, given_parameters(parameters), source)
     with Management(gateway) as api:
         plan = make_plan(api, inventory, gateway.credential.key_name)
         for note in plan.notes:

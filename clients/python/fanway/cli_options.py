@@ -31,11 +31,13 @@ _OPTIONS = (
     click.option(
         "--data", "folder", metavar="DIR", help="The gateway's data folder (default: ./.fanway, FANWAY_DATA)."
     ),
+    click.option("--namespace", metavar="NAME", help="One of the namespaces of the data folder's gateway."),
 )
 
 
 def gateway_options(command: F) -> F:
-    """Add --url, --key-name, --key, --token, --connection-string and --data; the command gets a Gateway first."""
+    """Add --url, --key-name, --key, --token, --connection-string, --data and --namespace; the command gets a Gateway
+    first."""
 
     @wraps(command)
     def call(
@@ -46,10 +48,19 @@ def gateway_options(command: F) -> F:
         token: str | None,
         connection_string: str | None,
         folder: str | None,
+        namespace: str | None,
         **options: Any,
     ) -> Any:
+        if namespace and (url or connection_string):
+            raise click.UsageError("--namespace chooses at the gateway of the data folder; a URL's host says its own.")
         gateway = resolve(
-            url, key_name=key_name, key=key, token=token, connection_string=connection_string, data=folder
+            url,
+            key_name=key_name,
+            key=key,
+            token=token,
+            connection_string=connection_string,
+            data=folder,
+            namespace=namespace,
         )
         return command(gateway, *args, **options)
 

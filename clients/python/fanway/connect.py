@@ -22,6 +22,18 @@ _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https", "sb"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
+def with_host(url: str, host: str) -> str:
+    """A gateway's URL with another host name, the port kept; '' stays ''."""
+    parts = urlsplit(url)
+    return url and f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def dialled(host: str) -> str:
+    """Where to connect for a host: what lies below `localhost` is this machine (RFC 6761, 6.3), whether or not its
+    resolver knows."""
+    return "localhost" if host.endswith(".localhost") else host
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """A resolved gateway: its base URL (`http` or `https`, no trailing slash) and a credential.
@@ -119,11 +131,13 @@ def resolve(
     connection_string: str | None = None,
     ca: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
+    namespace: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Gateway:
     """The gateway to use: arguments, FANWAY_* variables, then `connection.json` in the data folder.
 
-    Raises ConfigurationError saying what to set when nothing was found.
+    `namespace` names one of those that the gateway of the data folder holds. Raises ConfigurationError saying what to
+    set when nothing was found.
     """
     given = _settings(url, key_name, key, token, connection_string)
     inherited = _settings(
@@ -135,6 +149,9 @@ def resolve(
     )
     folder = Path(data or environ.get("FANWAY_DATA") or DEFAULT_DATA)
     stored = _read_connection(folder)
+    if namespace is not None:
+        stored = _stored_namespace(stored, namespace, folder)
+        inherited["url"] = ""
     base = given["url"] or inherited["url"] or _text(stored, "url")
     if not base:
         raise ConfigurationError(
@@ -142,6 +159,8 @@ def resolve(
             "or give --url and --key, or set FANWAY_CONNECTION_STRING."
         )
     base = _base_url(base)
+    if namespace is None and (named := _namespace_of(stored, base)):
+        stored = _stored_namespace(stored, named, folder)
     is_own = _origin(base) in {_origin(u) for u in (_text(stored, "url"), _text(stored, "tls_url")) if u}
     authority = os.fspath(ca) if ca else environ.get("FANWAY_CA") or (_text(stored, "ca") if is_own else "")
     return Gateway(
@@ -196,6 +215,32 @@ def _read_connection(folder: Path) -> Mapping[str, Any]:
     if isinstance(ca, str) and not os.path.isabs(ca) and not os.path.exists(ca):
         stored["ca"] = str(folder / ca)
     return stored
+
+
+def _stored_namespace(stored: Mapping[str, Any], name: str, folder: Path) -> Mapping[str, Any]:
+    """What a data folder says of one of the namespaces of its gateway; it is reached by its name below `localhost`."""
+    if _text(stored, "namespace").lower() == name.lower():
+        return stored
+    others = _further_namespaces(stored)
+    found = next((key for key in others if key.lower() == name.lower()), None)
+    if found is None:
+        raise ConfigurationError(f"{folder / 'connection.json'} knows no namespace {name!r}.")
+    named = {**stored, **others[found], "namespace": found}
+    for place in ("url", "tls_url"):
+        if url := _text(stored, place):
+            named[place] = with_host(url, f"{found.lower()}.localhost")
+    return named
+
+
+def _namespace_of(stored: Mapping[str, Any], base: str) -> str | None:
+    """Which further namespace of the data folder's gateway a URL names, if it does."""
+    host = urlsplit(base).hostname or ""
+    return next((name for name in _further_namespaces(stored) if host == f"{name.lower()}.localhost"), None)
+
+
+def _further_namespaces(stored: Mapping[str, Any]) -> dict[str, Any]:
+    others = stored.get("namespaces")
+    return {name: keys for name, keys in others.items() if isinstance(keys, dict)} if isinstance(others, dict) else {}
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:

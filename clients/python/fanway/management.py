@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from fanway.channel import innermost, unreachable
+from fanway.channel import dial, innermost, unreachable
 from fanway.connect import Gateway
 from fanway.errors import ConnectionLostError, RelayTimeoutError, from_answer
 
@@ -18,6 +18,7 @@ class Management:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._client = httpx.Client(verify=gateway.tls() or True, trust_env=not gateway.is_loopback, timeout=30)
+        self._client.event_hooks = {"request": [dial]}
 
     def __enter__(self) -> Management:
         return self

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from fanway.address import check_address, check_pattern, encode_address
-from fanway.channel import innermost, unreachable
+from fanway.channel import dial, innermost, unreachable
 from fanway.connect import Gateway, resolve
 from fanway.errors import RelayError, RelayTimeoutError, from_answer
 from fanway.event import Data, Receipt, as_payload
@@ -265,6 +265,11 @@ class Relay:
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
             self._client = httpx.AsyncClient(verify=self.gateway.tls() or True, trust_env=not self.gateway.is_loopback)
+
+            async def on_request(request: httpx.Request) -> None:
+                dial(request)
+
+            self._client.event_hooks = {"request": [on_request]}
         return self._client
 
     async def _settled(self) -> None:

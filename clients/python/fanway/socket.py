@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from fanway.channel import unreachable
-from fanway.connect import Gateway
+from fanway.connect import Gateway, dialled
 from fanway.errors import ConnectionClosedError, ConnectionLostError, RelayTimeoutError, from_answer
 from fanway.socket_wire import (
     BINARY,
@@ -186,7 +186,13 @@ async def open_socket(
         async with asyncio.timeout(timeout_seconds):
             target = parse_uri(url)
             tls = gateway.tls() if gateway and target.secure else (True if target.secure else None)
-            reader, writer = await asyncio.open_connection(target.host, target.port, ssl=tls, limit=READ_BYTES)
+            reader, writer = await asyncio.open_connection(
+                dialled(target.host),
+                target.port,
+                ssl=tls,
+                server_hostname=target.host if tls else None,
+                limit=READ_BYTES,
+            )
             wanted = [Subprotocol(name) for name in subprotocols]
             handshake = ClientProtocol(target, subprotocols=wanted or None, max_size=None)
             answer = await _shake_hands(handshake, headers, reader, writer)

@@ -23,6 +23,7 @@ async def test_a_namespace_is_made_shown_changed_and_removed(world: World) -> No
         "name": "tenant",
         "isPrimary": False,
         "hosts": ["tenant", "tenant.localhost"],
+        "aliases": [],
         "subscription": "",
         "resourceGroup": "",
         "location": "local",

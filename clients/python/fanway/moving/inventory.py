@@ -113,7 +113,7 @@ def gather(found: Iterable[Resource | Keys], namespace: str | None, notes: list[
     names = {resource.namespace.lower(): resource.namespace for resource in resources}
     if namespace is None and len(names) > 1:
         listed = ", ".join(sorted(names.values()))
-        raise ConfigurationError(f"The files hold several namespaces ({listed}); choose one with --namespace")
+        raise ConfigurationError(f"The files hold several namespaces ({listed}); choose one with --from-namespace")
     chosen = namespace.lower() if namespace is not None else next(iter(names), None)
     if namespace is not None and resources and chosen not in names:
         raise ConfigurationError(
