@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs the programs that the end-to-end tests run as real clients: curl, Node.js with the hyco modules, Chromium.
+# Installs the programs that the end-to-end tests run as real clients: curl, Node.js with the hyco modules, Chromium, Java
+# with the WebSocket library of Azure's SDK.
 # As root with apt-get what is missing is installed; otherwise its tests are skipped, each saying why.
 set -euo pipefail
 cd "$(dirname "$0")/node"
 
 missing=()
-for program in curl:curl node:nodejs npm:npm chromium:chromium; do
+for program in curl:curl node:nodejs npm:npm chromium:chromium java:default-jdk-headless mvn:maven; do
   command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
 done
 
@@ -23,4 +24,9 @@ fi
 if command -v npm >/dev/null && ! [[ node_modules/.package-lock.json -nt package-lock.json ]]; then
   echo "Installing the Node modules ..."
   npm ci --silent || echo "npm could not install the Node modules: the tests that need them are skipped."
+fi
+
+if command -v mvn >/dev/null && ! [[ ../java/target/lib -nt ../java/pom.xml ]]; then
+  echo "Installing the Java libraries ..."
+  (cd ../java && mvn -q -B process-classes) >/dev/null || echo "Maven could not install the Java libraries: the tests that need them are skipped."
 fi

@@ -60,7 +60,7 @@ from app.wire.azure.exchange import (
     response_headers,
 )
 from app.wire.azure.handshake import matching_path, request_address
-from app.wire.frames import BINARY, CONTINUATION, TEXT, encode_frame
+from app.wire.frames import BINARY, CONTINUATION, TEXT, encode_fragments
 from app.wire.http import Headers
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class RelayedRequest(Exchange):
         if data or is_end:
             opcode = CONTINUATION if self._is_upload_begun else BINARY
             self._is_upload_begun = True
-            socket.outflow.write(encode_frame(opcode, data, is_end))
+            socket.outflow.write(encode_fragments(opcode, data, is_end))
             self._watch(self._seconds)
         if is_end and self._stage is Stage.UPLOADING:
             self._delivered()

@@ -5,7 +5,8 @@ taken in one loop without calls of ours, the rest of a read that ends within a f
 frames are cut from bytes, large ones from the reader's memory.
 
 The parser never holds more than one frame of `WHOLE_FRAME_BYTES`: smaller frames come out whole,
-larger ones as they arrive, cut into pieces, so that a message of any size passes in bounded memory.
+larger ones as they arrive, cut into pieces no larger than that, so that a message of any size passes in bounded
+memory, and to clients that take no larger frame.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class FrameParser:
         """All frames that are whole, and parts of large ones. The place after them."""
         while at < end:
             if self._left:
-                stop = min(at + self._left, end)
+                stop = min(at + self._left, at + WHOLE_FRAME_BYTES, end)  # no client need take a larger frame
                 pieces.append(self._take_part(buffer[at:stop]))
                 at = stop
                 continue
@@ -238,6 +239,17 @@ def frame_head(opcode: int, length: int, fin: bool = True) -> bytes:
 def encode_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     """A whole unmasked frame, as a server sends it."""
     return frame_head(opcode, len(payload), fin) + payload
+
+
+def encode_fragments(opcode: int, payload: bytes, fin: bool = True) -> bytes:
+    """A message, or the next part of one, in frames of at most `WHOLE_FRAME_BYTES`: Jetty's clients take no larger."""
+    if len(payload) <= WHOLE_FRAME_BYTES:
+        return encode_frame(opcode, payload, fin)
+    frames = bytearray()
+    for at in range(0, len(payload), WHOLE_FRAME_BYTES):
+        part = payload[at : at + WHOLE_FRAME_BYTES]
+        frames += encode_frame(CONTINUATION if at else opcode, part, fin and at + len(part) == len(payload))
+    return bytes(frames)
 
 
 def encode_close(code: int, reason: str = "") -> bytes:

@@ -114,6 +114,8 @@ def _parse_response(command: dict[str, Any]) -> Response | Unknown:
     description = command.get("statusDescription")
     headers = command.get("responseHeaders")
     has_body = command.get("body")
+    if has_body in ("true", "false"):  # as early versions of the Java SDK spell it
+        has_body = has_body == "true"
     if description is not None and not isinstance(description, str):
         raise BadAnswer("The listener's statusDescription is not a string.", request_id=request_id)
     if headers is not None and not isinstance(headers, dict):

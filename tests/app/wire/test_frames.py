@@ -21,6 +21,7 @@ from app.wire.frames import (
     Piece,
     accept_key,
     encode_close,
+    encode_fragments,
     encode_frame,
     frame_head,
     parse_close,
@@ -61,6 +62,20 @@ def test_a_large_frame_streams_as_pieces_of_one_message(size: int, sizes: list[i
     assert b"".join(piece[2] for piece in pieces) == payload
     assert [piece[0] for piece in pieces] == [BINARY] + [CONTINUATION] * (len(pieces) - 1)
     assert [piece[1] for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert max(len(piece[2]) for piece in pieces) <= WHOLE_FRAME_BYTES
+
+
+@given(st.integers(0, 3 * WHOLE_FRAME_BYTES), st.booleans(), st.sampled_from([BINARY, CONTINUATION]))
+def test_fragments_are_one_message_in_frames_of_at_most_64_kib(size: int, fin: bool, opcode: int) -> None:
+    payload = os.urandom(size)
+    parser = FrameParser(masked=False)
+    if opcode == CONTINUATION:
+        parser.feed(encode_frame(BINARY, b"", fin=False))
+    pieces = parser.feed(encode_fragments(opcode, payload, fin))
+    assert b"".join(piece[2] for piece in pieces) == payload
+    assert [piece[0] for piece in pieces] == [opcode] + [CONTINUATION] * (len(pieces) - 1)
+    assert [piece[1] for piece in pieces] == [False] * (len(pieces) - 1) + [fin]
+    assert max(len(piece[2]) for piece in pieces) <= WHOLE_FRAME_BYTES
 
 
 FRAMES = st.lists(
