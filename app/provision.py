@@ -17,9 +17,9 @@ from app.config import ConfigurationError, explain, read_table
 from app.errors import RelayError
 from app.manage.namespace_shapes import NamespaceShape
 from app.manage.shapes import AliasView, RelayShape, RuleShape, Shape
-from app.namespace import Namespace, Relay, Right, fold
+from app.namespace import Namespace, Relay, Right, Rule, fold
 from app.store.registry import Registry, check_relay_name
-from app.store.settings import NamespaceSettings
+from app.store.settings import NamespaceSettings, RelaySettings
 from fanout.errors import FanoutError
 
 
@@ -27,6 +27,14 @@ class NamedRule(RuleShape):
     """A rule of the file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._~-]{1,256}$")
+
+    def is_met_by(self, rule: Rule | None) -> bool:
+        """Whether that rule is as the file says already."""
+        if rule is None or rule.rights != self.right():
+            return False
+        said = (*self.keys(), self.creates_relays)
+        held = rule.primary_key, rule.secondary_key, rule.creates_relays
+        return all(wanted in (None, its) for wanted, its in zip(said, held, strict=True))
 
 
 class NamedRelay(RelayShape):
@@ -72,9 +80,11 @@ def read_provision(file: Path) -> Provision:
     except (RelayError, FanoutError) as error:
         raise ConfigurationError(f"{file}: relays: {relay.name!r}: {error}") from None
     for place, names in _names(provision):
-        for number, name in enumerate(names):
-            if fold(name) in map(fold, names[:number]):
+        seen: set[str] = set()
+        for name in names:
+            if fold(name) in seen:
                 raise ConfigurationError(f"{file}: {place}: {name!r} is named twice")
+            seen.add(fold(name))
     return provision
 
 
@@ -92,32 +102,40 @@ def _names(provision: Provision) -> Iterator[tuple[str, list[str]]]:
 async def apply_provision(provision: Provision, registry: Registry, primary: Namespace) -> None:
     """Make the namespaces hold what the file names. Raises `RelayError`.
 
-    A namespace that is new gets a root rule with fresh keys, beside those that the file gives it.
+    A namespace that is new gets a root rule with fresh keys, beside those that the file gives it. What is so already
+    is not written again.
     """
-    await _apply_contents(provision, registry, primary)
-    for entry in provision.namespaces:
-        root = new_rule(ROOT_RULE, Right.MANAGE)
-        namespace = await registry.ensure_namespace(entry.name, root)
-        settings = entry.over(NamespaceSettings.of(namespace))
-        if settings != NamespaceSettings.of(namespace):
-            await registry.put_namespace(namespace, settings)
-        await _apply_contents(entry, registry, namespace)
+    async with registry.batch():
+        await _apply_contents(provision, registry, primary)
+        for entry in provision.namespaces:
+            root = new_rule(ROOT_RULE, Right.MANAGE)
+            namespace = await registry.ensure_namespace(entry.name, root)
+            settings = entry.over(NamespaceSettings.of(namespace))
+            if settings != NamespaceSettings.of(namespace):
+                await registry.put_namespace(namespace, settings)
+            await _apply_contents(entry, registry, namespace)
 
 
 async def _apply_contents(contents: Contents, registry: Registry, namespace: Namespace) -> None:
     for host, address in contents.hosts().items():
-        await registry.put_alias(namespace, host, address)
+        if namespace.aliases.get(host) != address:
+            await registry.put_alias(namespace, host, address)
     await _apply_rules(contents.rules, registry, namespace, None)
     for entry in contents.relays:
-        relay = await registry.put_relay(namespace, entry.name, entry.over(registry.defaults))
+        settings = entry.over(registry.defaults)
+        relay = namespace.relays.get(fold(entry.name))
+        if relay is None or relay.is_dynamic or RelaySettings.of(relay) != settings:
+            relay = await registry.put_relay(namespace, entry.name, settings)
         await _apply_rules(entry.rules, registry, namespace, relay)
 
 
 async def _apply_rules(rules: list[NamedRule], registry: Registry, namespace: Namespace, relay: Relay | None) -> None:
+    held = (namespace if relay is None else relay).rules
     for rule in rules:
-        await registry.put_rule(
-            namespace, relay, rule.name, rule.right(), *rule.keys(), creates_relays=rule.creates_relays
-        )
+        if not rule.is_met_by(held.get(fold(rule.name))):
+            await registry.put_rule(
+                namespace, relay, rule.name, rule.right(), *rule.keys(), creates_relays=rule.creates_relays
+            )
 
 
 def _content(file: Path) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Sizes:
     large_bytes: int = 1 << 30  # of one message
     pause_seconds: float = 30.0
     idle_connections: int = 10_000
+    relays: int = 10_000
     steps: Steps = Steps()
 
     @property
@@ -75,6 +76,7 @@ TINY = Sizes(
     large_bytes=2 << 20,
     pause_seconds=0.1,
     idle_connections=20,
+    relays=30,
     steps=Steps(
         rounds=1,
         seconds=0.05,

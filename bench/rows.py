@@ -11,6 +11,7 @@ from bench import (
     latency,
     match,
     mix,
+    relays,
     rendezvous,
     requests,
     sockets,
@@ -33,6 +34,7 @@ ROWS: tuple[Row, ...] = (
     requests.ROW,
     bodies.ROW,
     streams.ROW,
+    relays.ROW,
     *idle.ROWS,
     *tls.ROWS,
 )

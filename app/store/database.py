@@ -23,15 +23,26 @@ class Database:
         self._connection = connection
         self._lock = lock
         self._turn = asyncio.Lock()
+        self._batcher: asyncio.Task[Any] | None = None
+        self._queued: dict[str, list[tuple[Any, ...]]] = {}  # of a batch, by statement
 
     async def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         """All rows of a query, addressable by column name."""
+        await self._flush()
         return list(await self._connection.execute_fetchall(sql, values))
 
     async def execute(self, sql: str, values: tuple[Any, ...] = ()) -> int:
         """Run one statement, inside `transaction`; the number of rows it changed."""
+        await self._flush()
         async with self._connection.execute(sql, values) as cursor:
             return cursor.rowcount
+
+    async def write(self, sql: str, values: tuple[Any, ...]) -> None:
+        """Run one statement that adds or replaces a row, inside `transaction`; in a `batch` many are run at once."""
+        if self._batcher is asyncio.current_task():
+            self._queued.setdefault(sql, []).append(values)
+        else:
+            await self.execute(sql, values)
 
     async def run_script(self, sql: str) -> None:
         """Run several statements in one transaction of their own; all or none. Raises sqlite3.Error."""
@@ -48,6 +59,9 @@ class Database:
 
         Raises `StoreUnavailable` when the file cannot be written; nothing has changed then.
         """
+        if self._batcher is asyncio.current_task():
+            yield
+            return
         async with self._turn:
             try:
                 await self._connection.execute("BEGIN IMMEDIATE")
@@ -59,11 +73,32 @@ class Database:
                     raise StoreUnavailable("The registry could not be written; nothing was changed.") from error
                 raise
 
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[None]:
+        """One transaction around all transactions of this task inside it: a commit each would take most of the time.
+
+        Raises `StoreUnavailable` as `transaction` does. What the caller holds in memory may then be ahead of the
+        file, so that it must give up.
+        """
+        async with self.transaction():
+            self._batcher = asyncio.current_task()
+            try:
+                yield
+                await self._flush()
+            finally:
+                self._batcher, self._queued = None, {}
+
     async def close(self) -> None:
         await self._connection.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    async def _flush(self) -> None:
+        """Run what a batch has queued, statement by statement: the first of each in the order they came."""
+        queued, self._queued = self._queued, {}
+        for sql, values in queued.items():
+            await self._connection.executemany(sql, values)
 
     async def _rollback(self) -> None:
         if self._connection.in_transaction:

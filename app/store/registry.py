@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
 from typing import Literal
 
@@ -59,6 +60,11 @@ class Registry:
 
     async def close(self) -> None:
         await self._database.close()
+
+    def batch(self) -> AbstractAsyncContextManager[None]:
+        """Everything that this task changes inside is committed at its end, in one. For the start only: should the
+        commit fail, memory is ahead of the file. Raises `StoreUnavailable`."""
+        return self._database.batch()
 
     def follow(self, added: Callable[[Namespace], None], removed: Callable[[Namespace], None]) -> None:
         """Call `added` after a namespace came into being, `removed` after one went and all in it was told so."""
@@ -292,7 +298,7 @@ class Registry:
 
     async def _insert(self, verb: str, table: str, row: Mapping[str, object], rest: str = "") -> None:
         columns, places = ", ".join(row), ", ".join("?" * len(row))
-        await self._database.execute(f"{verb} INTO {table} ({columns}) VALUES ({places}) {rest}", tuple(row.values()))
+        await self._database.write(f"{verb} INTO {table} ({columns}) VALUES ({places}) {rest}", tuple(row.values()))
 
     def _must_stand(self, namespace: Namespace) -> None:
         if namespace not in self.namespaces:
