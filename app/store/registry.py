@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import fields, replace
 from typing import Literal
 
@@ -39,6 +38,7 @@ class Registry:
 
     def __init__(self, database: Database, clock: Callable[[], float], defaults: RelaySettings | None = None) -> None:
         self._database = database
+        self.batch = database.batch  # for the start only: after a failed commit memory would be ahead of the file
         self._clock = clock
         self.defaults = defaults or RelaySettings()
         self.namespaces: list[Namespace] = []
@@ -60,11 +60,6 @@ class Registry:
 
     async def close(self) -> None:
         await self._database.close()
-
-    def batch(self) -> AbstractAsyncContextManager[None]:
-        """Everything that this task changes inside is committed at its end, in one. For the start only: should the
-        commit fail, memory is ahead of the file. Raises `StoreUnavailable`."""
-        return self._database.batch()
 
     def follow(self, added: Callable[[Namespace], None], removed: Callable[[Namespace], None]) -> None:
         """Call `added` after a namespace came into being, `removed` after one went and all in it was told so."""

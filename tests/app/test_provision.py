@@ -79,6 +79,20 @@ async def test_file_wins_for_what_it_names_and_deletes_nothing(tmp_path: Path) -
     assert opened.namespace.rules.keys() == {"rootmanagesharedaccesskey", "app", "extra"}
 
 
+async def test_what_is_so_already_is_not_written_again(tmp_path: Path) -> None:
+    """A start with the same file changes no time of change; a start with another changes what differs."""
+    file = written(tmp_path / "relays.json", CONTENT)
+    settings, starts = load_settings({"data": tmp_path, "relays": file}), []
+    for _ in range(3):
+        starts.append(1000.0 + len(starts))
+        opened = await open_registry(settings, lambda: starts[-1])
+        await opened.registry.close()
+        assert opened.namespace.relays["echo"].updated_at == (1000.0 if len(starts) < 3 else 1002.0)
+        if len(starts) == 2:
+            entry = {**CONTENT["relays"][0], "userMetadata": "new"}
+            written(file, {**CONTENT, "relays": [entry, *CONTENT["relays"][1:]]})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from app.access import sas
+from app.access import authorize, sas
 from app.access.authorize import CACHE_SIZE, Authorizer, one_token
 from app.access.keyring import new_rule, rotated
 from app.access.sas import make_token
@@ -53,6 +55,28 @@ def test_token_is_verified_once(authorizer: Authorizer, namespace: Namespace, mo
     grant = authorizer.authorize(token, namespace, relay)
     monkeypatch.setattr(sas, "_mac", lambda *_: pytest.fail("verified twice"))
     assert authorizer.authorize(token, namespace, relay) is grant
+
+
+def test_a_token_of_the_namespace_is_verified_once_for_all_relays_but_those_with_a_rule_of_its_name(
+    authorizer: Authorizer, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = root_token(namespace)
+    rule = authorizer.authorize(token, namespace, None).rule
+    relays = [Relay(f"relay-{number}") for number in range(3)]
+    for relay in relays:
+        namespace.relays[relay.key] = relay
+    shadow = replace(namespace.rules[rule], primary_key="its own", secondary_key="too")
+    relays[2].rules[rule] = shadow
+    verified: list[str] = []
+    parse = authorize.parse_token
+    monkeypatch.setattr(authorize, "parse_token", lambda text: (verified.append(text), parse(text))[1])
+    grants = [authorizer.authorize(token, namespace, relay) for relay in relays]
+    assert (len({id(grant) for grant in grants[:2]}), len(verified)) == (1, 1)
+    monkeypatch.undo()
+    del namespace.rules[rule]
+    for relay in relays:
+        with pytest.raises(Unauthorized):
+            authorizer.authorize(token, namespace, relay)
 
 
 def test_cached_token_dies_with_its_key(authorizer: Authorizer, namespace: Namespace) -> None:
