@@ -18,6 +18,7 @@ SDK = [
     "ConfigurationError",
     "ConnectionClosedError",
     "ConnectionLostError",
+    "ConnectionState",
     "EndpointAlreadyExistsError",
     "EndpointNotFoundError",
     "Event",

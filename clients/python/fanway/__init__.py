@@ -22,6 +22,7 @@ from fanway.event import Event, Receipt
 from fanway.exchange import Request, Response
 from fanway.relay import Answer, Relay, connect
 from fanway.socket import Socket
+from fanway.status import ConnectionState
 from fanway.subscription import Subscription
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionClosedError",
     "ConnectionLostError",
+    "ConnectionState",
     "EndpointAlreadyExistsError",
     "EndpointNotFoundError",
     "Event",

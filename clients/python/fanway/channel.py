@@ -7,6 +7,7 @@ For the session, the control channel and HTTP rendezvous; relayed sockets need h
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ async def open_channel(
     subprotocol: str | None = None,
     max_size: int | None = None,
     ping_interval: float | None = 20,
+    headers: Mapping[str, str] | None = None,
 ) -> ClientConnection:
     """A connected WebSocket without compression. Raises RelayError: refused, unreachable, too slow."""
     parts = urlsplit(url)
@@ -43,7 +45,7 @@ async def open_channel(
             url,
             **elsewhere,
             ssl=gateway.tls() if url.startswith("wss:") else None,
-            additional_headers={"ServiceBusAuthorization": token} if token else None,
+            additional_headers=({"ServiceBusAuthorization": token} if token else {}) | dict(headers or {}),
             subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
             compression=None,
             max_size=max_size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import get_args
 
 import click
 
@@ -14,10 +15,13 @@ from fanway.connect import Gateway
 from fanway.errors import ConfigurationError, RelayError
 from fanway.exchange import Request, Response
 from fanway.listener import Handlers, Offer
+from fanway.listener_wire import Demand, Profile, Terms
 from fanway.relay import Relay
 from fanway.socket import READ_BYTES, Socket, reset
 from fanway.targets import Target, WebManners, parse_target
 from fanway.tcp import join_stream
+
+_DEMAND = click.Choice(get_args(Demand), case_sensitive=False)
 
 
 @click.command()
@@ -30,8 +34,24 @@ from fanway.tcp import join_stream
     help="Make redirects and cookie paths of a web application fit what senders see (default).",
 )
 @click.option("--keep-host", "keeps_host", is_flag=True, help="It gets the Host that the sender asked, not its own.")
+@click.option("--profile", type=click.Choice(get_args(Profile), case_sensitive=False), help="What the relay shall be.")
+@click.option("--client-authorization", type=_DEMAND, help="Whether its senders need a token.")
+@click.option("--transport-security", type=_DEMAND, help="Whether its senders need TLS.")
+@click.option("--public", is_flag=True, help="List it in the discovery feed while somebody listens.")
+@click.option("--display-name", metavar="NAME", help="Its name there.")
 @gateway_options
-def listen(gateway: Gateway, address: str, target: str, rewrites: bool, keeps_host: bool) -> None:
+def listen(
+    gateway: Gateway,
+    address: str,
+    target: str,
+    rewrites: bool,
+    keeps_host: bool,
+    profile: Profile | None,
+    client_authorization: Demand | None,
+    transport_security: Demand | None,
+    public: bool,
+    display_name: str | None,
+) -> None:
     """Listen at an address and hand what comes to something local.
 
     \b
@@ -45,15 +65,21 @@ def listen(gateway: Gateway, address: str, target: str, rewrites: bool, keeps_ho
     Examples:
       fanway listen shop --to localhost:3000
       fanway listen db --to tcp://127.0.0.1:5432
+      fanway listen alarms --profile netEvent --to localhost:3000
+
+    With --profile and what follows it a relay that comes into being by this listener is made so; one that exists
+    must be so. A message to a netEvent relay goes to every listener, one to netOneway to one of them; their answers
+    go nowhere.
     """
-    run(_listen(gateway, address, target, WebManners(rewrites, keeps_host)))
+    terms = Terms(profile, client_authorization, transport_security, public or None, display_name)
+    run(_listen(gateway, address, target, WebManners(rewrites, keeps_host), terms))
 
 
-async def _listen(gateway: Gateway, address: str, text: str, manners: WebManners) -> None:
+async def _listen(gateway: Gateway, address: str, text: str, manners: WebManners, terms: Terms) -> None:
     target = _target(text, address, manners)
     try:
         async with Relay(gateway) as relay:
-            relay.listen_with(address, target.handlers())
+            relay.listen_with(address, target.handlers(), terms)
             await relay.listening()
             say(f"listening at {gateway.url}/{address} for {text} (end with Ctrl-C)")
             await relay.run()

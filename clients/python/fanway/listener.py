@@ -26,6 +26,7 @@ from fanway.listener_wire import (
     CONTROL_BODY_BYTES,
     AcceptCommand,
     RequestCommand,
+    Terms,
     encode_renewal,
     encode_response,
     listen_url,
@@ -33,6 +34,7 @@ from fanway.listener_wire import (
     reject_url,
 )
 from fanway.socket import Socket, open_socket
+from fanway.status import ConnectionState, ConnectionStatus
 from fanway.token import expiry
 
 log = logging.getLogger("fanway")
@@ -91,13 +93,15 @@ class Handlers:
     on_offer: Callable[[Offer], Awaitable[None]] | None = None
 
 
-class Listener:
+class Listener(ConnectionStatus):
     """One control channel, kept up until `close`. Made by `Relay.listen`.
 
     `channel` is the latest control channel, `renewed` is set once its token has been renewed.
     """
 
-    def __init__(self, gateway: Gateway, address: str, handlers: Handlers) -> None:
+    def __init__(self, gateway: Gateway, address: str, handlers: Handlers, terms: Terms | None = None) -> None:
+        super().__init__()
+        self.terms = terms or Terms()
         self.address = address
         self.handlers = handlers
         self.channel: ClientConnection | None = None
@@ -129,6 +133,7 @@ class Listener:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._settled.cancel()
+        self._become(ConnectionState.OFFLINE)
 
     # The control channel
 
@@ -142,8 +147,10 @@ class Listener:
             if not self._settled.done():
                 self._settled.set_exception(error)
                 self._settled.exception()  # whoever awaits `online` sees it
-            if error.status in (401, 403, 404) and not error.is_transient:
+            if error.status in (400, 401, 403, 404, 409) and not error.is_transient:
+                self._become(ConnectionState.OFFLINE, error)
                 raise error
+            self._become(ConnectionState.CONNECTING, error)
             delay = self._backoff.next(error.retry_after or 0.0)
             log.warning("listener at %s lost (%s); next attempt in %.1f s", self.address, error, delay)
             await asyncio.sleep(delay)
@@ -154,11 +161,12 @@ class Listener:
         try:
             token = self._gateway.token(self._gateway.credential.scope or self.address)
             url = listen_url(self._gateway.socket_url, encode_address(self.address), self._id)
-            channel = self.channel = await open_channel(self._gateway, url, token=token)
+            channel = self.channel = await open_channel(self._gateway, url, token=token, headers=self.terms.headers())
             self._backoff.reset()
             if self._settled.done():
                 self._settled = asyncio.get_running_loop().create_future()
             self._settled.set_result(None)
+            self._become(ConnectionState.ONLINE)
             renewal = asyncio.create_task(self._renew(channel, expiry(token)))
             await self._read_commands(channel)
             if channel.close_code == ENTITY_GONE:

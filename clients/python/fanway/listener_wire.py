@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 from fanway.errors import RelayError
@@ -81,6 +82,36 @@ def encode_response(request_id: str, status: int, reason: str, headers: Mapping[
 def encode_renewal(token: str) -> str:
     """The `renewToken` command."""
     return json.dumps({"renewToken": {"token": token}}, separators=(",", ":"))
+
+
+Profile = Literal["native", "hybridConnection", "http", "netTcp", "netOneway", "netEvent"]
+Demand = Literal["none", "required"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a listener says of the relay that it opens. None: nothing, so that it takes the relay as it is.
+
+    The gateway refuses terms that differ from those of a relay that exists (409).
+    """
+
+    profile: Profile | None = None
+    client_authorization: Demand | None = None
+    transport_security: Demand | None = None
+    is_public: bool | None = None
+    display_name: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The same as headers of the control channel."""
+        discovery = None if self.is_public is None else "public" if self.is_public else "private"
+        said = {
+            "Fanway-Relay-Profile": self.profile,
+            "Fanway-Client-Authorization": self.client_authorization,
+            "Fanway-Transport-Security": self.transport_security,
+            "Fanway-Discovery": discovery,
+            "Fanway-Display-Name": self.display_name,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
 
 def listen_url(base: str, path: str, listener_id: str) -> str:

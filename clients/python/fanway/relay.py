@@ -18,11 +18,11 @@ import httpx
 from fanway.address import check_address, check_pattern, encode_address
 from fanway.channel import dial, innermost, unreachable
 from fanway.connect import Gateway, resolve
-from fanway.errors import RelayError, RelayTimeoutError, from_answer
+from fanway.errors import ConfigurationError, RelayError, RelayTimeoutError, from_answer
 from fanway.event import Data, Receipt, as_payload
 from fanway.exchange import Handler
 from fanway.listener import Handlers, Listener, Offer
-from fanway.listener_wire import connect_url
+from fanway.listener_wire import Demand, Profile, Terms, connect_url
 from fanway.session import Session
 from fanway.socket import Socket, open_socket
 from fanway.subscription import Subscription
@@ -155,34 +155,59 @@ class Relay:
 
     # Requests and sockets, as listener
 
-    def listen(self, address: str, *, sockets: bool = False) -> Callable[[H], H]:
+    def listen(
+        self,
+        address: str,
+        *,
+        sockets: bool = False,
+        profile: Profile | None = None,
+        client_authorization: Demand | None = None,
+        transport_security: Demand | None = None,
+        is_public: bool | None = None,
+        display_name: str | None = None,
+    ) -> Callable[[H], H]:
         """Decorator: answer requests at an address, or take its sockets (`sockets=True`).
 
         A request handler takes a Request and returns a value sent as JSON, str, bytes, a Response,
         None (204), or is an asynchronous generator, which is streamed. A socket handler takes a
         Socket, which closes when it returns. One address may have one of each.
+
+        The rest says what the relay shall be if it comes into being now, and must be if it exists:
+        its `profile` (such as "netEvent": every message to every listener, no answers), whether its
+        senders need a token and TLS ("none" or "required"), and how it shows in the discovery feed.
+        `listener(address)` gives the listener's state.
         """
+        terms = Terms(profile, client_authorization, transport_security, is_public, display_name)
 
         def register(handler: H) -> H:
             if sockets:
-                self.listen_with(address, Handlers(on_offer=_accepting(handler)))
+                self.listen_with(address, Handlers(on_offer=_accepting(handler)), terms)
             else:
-                self.listen_with(address, Handlers(on_request=handler))
+                self.listen_with(address, Handlers(on_request=handler), terms)
             return handler
 
         return register
 
-    def listen_with(self, address: str, handlers: Handlers) -> Listener:
-        """The listener at an address, with these handlers added; the decorator `listen` in its plain form."""
+    def listen_with(self, address: str, handlers: Handlers, terms: Terms | None = None) -> Listener:
+        """The listener at an address, with these handlers added; the decorator `listen` in its plain form.
+
+        Raises ConfigurationError when it listens on other terms already.
+        """
         address = check_address(address)
         listener = self._listeners.get(address)
         if listener is None:
-            listener = self._listeners[address] = Listener(self.gateway, address, handlers)
+            listener = self._listeners[address] = Listener(self.gateway, address, handlers, terms)
             return listener
+        if terms not in (None, Terms(), listener.terms):
+            raise ConfigurationError(f"This program listens at {address!r} on other terms already.")
         mine = listener.handlers
         mine.on_request = handlers.on_request or mine.on_request
         mine.on_offer = handlers.on_offer or mine.on_offer
         return listener
+
+    def listener(self, address: str) -> Listener:
+        """The listener at an address, for its state. Raises KeyError where this object does not listen."""
+        return self._listeners[check_address(address)]
 
     async def listening(self) -> None:
         """Wait until every listener of this object is online. Raises RelayError if the first attempt of one failed."""

@@ -199,6 +199,8 @@ class Session:
             if self._gives_up(error):
                 self._give_up(error)
                 return
+            for subscription in self._subscriptions.values():
+                subscription.lost(error)
             delay = self._backoff.next(max(self._return_after, error.retry_after or 0.0))
             log.info("session lost (%s); next attempt in %.1f s", error, delay)
             await asyncio.sleep(delay)

@@ -14,12 +14,13 @@ from typing import Any, Self
 from fanway.address import matches
 from fanway.event import Event
 from fanway.session_wire import Header, Message, Position, count_missing, event_of, parse_position
+from fanway.status import ConnectionState, ConnectionStatus
 
 MAX_WAITING_BYTES = 8 << 20
 MAX_WAITING_EVENTS = 10_000
 
 
-class Subscription:
+class Subscription(ConnectionStatus):
     """An asynchronous iterator of events; made by `Relay.subscribe`.
 
     Ends when closed; raises a RelayError when the gateway refuses it for good. Leaving the
@@ -27,6 +28,7 @@ class Subscription:
     """
 
     def __init__(self, pattern: str, start: str, options: Header, close: Callable[[Subscription], Any]) -> None:
+        super().__init__()
         self.pattern = pattern
         self._spelled = pattern
         self.options = options
@@ -99,6 +101,7 @@ class Subscription:
         if self.pattern[: len(self.relay)].lower() == self.relay.lower():
             self._spelled = self.relay + self.pattern[len(self.relay) :]  # relay paths ignore case, events carry theirs
         self.is_live = True
+        self._become(ConnectionState.ONLINE)
         if self.position is None and self._start == "now":
             self.position = parse_position(header["cursor"])
         if not self._ready.done():
@@ -137,11 +140,16 @@ class Subscription:
         if self.is_live and not self._has_passed(position):
             self.position = position
 
+    def lost(self, error: Exception) -> None:
+        """The session is gone, and comes back or does not."""
+        self._become(ConnectionState.CONNECTING, error)
+
     def end(self, error: BaseException | None) -> None:
         """No more events: normally, or with the error that the application shall see."""
         self._is_closed = True
         self.is_live = False
         self._error = error
+        self._become(ConnectionState.OFFLINE, error if isinstance(error, Exception) else None)
         if not self._ready.done():
             if error is None:
                 self._ready.set_result(None)
