@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from app.access.authorize import Authorizer
 from app.access.grant import Grant
 from app.edge.feeds.turns import Turns
+from app.edge.nowhere import Nowhere
 from app.edge.owed import Owed
 from app.edge.realm import Realm
 from app.edge.storms import Storms
@@ -66,6 +67,7 @@ class Context:
     counters: Counter[str] = field(default_factory=Counter)
     lives: set[Live] = field(default_factory=set)
     rendezvous: dict[str, Appointment] = field(default_factory=dict)  # by the secret in its URL
+    nowhere: Nowhere = field(default_factory=Nowhere)
     owed: Owed = field(init=False)
     storms: Storms = field(init=False)
     turns: Turns = field(default_factory=Turns)

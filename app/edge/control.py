@@ -237,7 +237,7 @@ class ControlChannel(CommandSocket):
         for request, body in undelivered:
             self._waiting.pop(request.id, None)
             request.on_undelivered(body)
-        self.realm.vacate(self.relay)
+        self.context.loop.call_soon(self.realm.vacate, self.relay)  # another may be about to take its place
 
     def _abandon(self) -> None:
         """This listener will not come any more: its senders look for another."""

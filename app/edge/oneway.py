@@ -19,7 +19,7 @@ from app.edge.refusal import Door
 from app.edge.soap import may_bring_token
 from app.errors import EndpointNotFound, MethodNotAllowed, NoListener, PayloadTooLarge, RelayError, TooSlow
 from app.namespace import Profile, Relay, Right
-from app.telemetry import new_secret, new_tracking_id
+from app.telemetry import new_tracking_id
 from app.wire.azure.choices import SENTENCES
 from app.wire.azure.commands import encode_request
 from app.wire.azure.handshake import listener_filter, matching_path, request_address
@@ -42,6 +42,8 @@ class OneWay(Exchange):
         self._size = 0
         self._asked = Asked(head, self.context.settings.azure)
         self._realm = context.realm(head.host)
+        if context.faults is not None:
+            context.faults.refuse(self._realm.namespace, "request", matching_path(self._asked.raw_path))
         self._search = TokenSearch(head.headers) if may_bring_token(head) else None
         if self._search is None or head.method != "POST":
             self.admit()
@@ -107,10 +109,10 @@ class OneWay(Exchange):
         headers = asked.headers(asked.is_authorization and not grant.is_anonymous, via)
         peer = remote_endpoint(context, self.seam.transport, head)
         id = new_tracking_id(None, context.node)
+        secret = context.nowhere.secret(id)
         context.counters["one_way_messages"] += 1
         for listener in listeners:
-            # An address must be in the command; nobody waits there, as nobody waits for an answer.
-            nowhere = request_address(listener.base, asked.entity(relay), id, new_secret())
+            nowhere = request_address(listener.base, asked.entity(relay), id, secret)
             command = encode_request(nowhere, id, asked.target, head.method, headers, head.has_body, peer)
             try:
                 listener.deliver(command, body if head.has_body else None)

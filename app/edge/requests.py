@@ -129,10 +129,10 @@ class RelayedRequest(Exchange):
         self.listener = listener = find_listener(realm, relay, address, head, self._asked)
         self.relay = relay
         self.id = new_tracking_id(asked.id, context.node, is_unique=True)
-        self.secret = new_secret()
+        self._is_one_way = asked.prefers_async and relay.profile is Profile.NATIVE
+        self.secret = context.nowhere.secret(self.id) if self._is_one_way else new_secret()
         self.via = asked.host or realm.namespace.name
         scheme = told_scheme(context, self.seam.transport, head, relay)
-        self._is_one_way = asked.prefers_async and relay.profile is Profile.NATIVE
         self._address = request_address(listener.base, asked.entity(relay), self.id, self.secret)
         self._command = encode_request(
             self._address,

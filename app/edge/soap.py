@@ -72,7 +72,8 @@ class SoapRequest(RelayedRequest):
         asked.token = search.token
         self.head.memo = asked
         super().start()
-        super().on_body(search.message)
+        if not self.is_over:
+            super().on_body(search.message)
 
     def _await_body(self) -> None:
         self.seam.patience.set(self.context.settings.deadlines.idle_seconds, self._on_body_timeout)

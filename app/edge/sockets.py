@@ -10,6 +10,7 @@ from app.edge.admission import admit, find_listener
 from app.edge.allowances import accept_seconds, most_listeners
 from app.edge.control import ControlChannel
 from app.edge.discovery import show_as
+from app.edge.nowhere import NowhereSocket
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage, check_terms, terms_of
 from app.edge.realm import Realm
@@ -97,6 +98,8 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
         return _accept(context, transport, head, handshake, appointment)
     if handshake.action is Action.REQUEST and isinstance(appointment, RelayedRequest):
         return RequestSocket(context, transport, head, appointment)
+    if handshake.action is Action.REQUEST and context.nowhere.knows(handshake.id or "", handshake.secret or ""):
+        return NowhereSocket(context, transport, head)
     raise RendezvousExpired("The rendezvous is unknown, was used already, or has expired.")
 
 

@@ -27,7 +27,7 @@ CONTENT: dict[str, Any] = {
         },
         {"name": "orders/eu"},
     ],
-    "rules": [{"name": "app", "rights": ["Listen", "Send"]}],
+    "rules": [{"name": "app", "rights": ["Listen", "Send"], "createsRelays": True}],
     "aliases": ["relay.example"],
 }
 TOML = """
@@ -48,6 +48,7 @@ name = "orders/eu"
 [[rules]]
 name = "app"
 rights = ["Listen", "Send"]
+createsRelays = true
 """
 
 
@@ -74,6 +75,7 @@ async def test_file_wins_for_what_it_names_and_deletes_nothing(tmp_path: Path) -
     await registry.close()
     opened = await open_registry(settings)
     await opened.registry.close()
+    assert opened.namespace.rules["app"].creates_relays
     assert opened.namespace.relays["echo"].rules["listener"] == listener
     assert opened.namespace.rules["app"] == app, "generated keys are kept"
     assert opened.namespace.rules.keys() == {"rootmanagesharedaccesskey", "app", "extra"}

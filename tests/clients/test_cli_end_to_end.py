@@ -216,6 +216,17 @@ async def test_keys_are_added_rotated_and_removed_and_sign_tokens(shell: Shell) 
     assert "RootManageSharedAccessKey" in wide.err
 
 
+async def test_a_key_may_let_its_listeners_create_relays(shell: Shell) -> None:
+    assert (await shell.run("key", "add", "maker", "--right", "Listen", "--creates-relays")).code == 0
+    rules = [json.loads(line) for line in (await shell.run("key", "ls", "--json")).out.splitlines()]
+    assert {rule["name"]: rule["createsRelays"] for rule in rules} == {
+        "RootManageSharedAccessKey": False,
+        "maker": True,
+    }
+    refused = await shell.run("key", "add", "sender", "--right", "Send", "--creates-relays")
+    assert (refused.code, "Listen" in refused.err) == (1, True)
+
+
 async def test_the_status_is_told(shell: Shell) -> None:
     assert json.loads((await shell.run("status", "--json")).out)
     assert shell.environ["FANWAY_URL"] in (await shell.run("status")).out

@@ -168,6 +168,15 @@ async def test_the_command_listens_on_terms_too(world: World) -> None:
         assert await program.text() == "POST /alarms\tfire"
 
 
+async def test_the_command_follows_what_the_gateway_tells_of_itself(world: World) -> None:
+    env = {"FANWAY_URL": world.url, "FANWAY_KEY_NAME": KEY_NAME, "FANWAY_KEY": KEY}
+    async with running(FANWAY, "subscribe", "--", "-/sys/status/**", env=env) as program:
+        realm = world.gateway.context.realms[world.namespace]
+        await until(lambda: realm.router.subscriptions("-") == 1)
+        await world.listen("hyco")
+        assert (await program.text()).startswith("-/sys/status/hyco\t")
+
+
 def test_terms_are_headers() -> None:
     assert Terms().headers() == {}
     assert Terms("http", "none", "required", False, "x").headers() == {

@@ -107,6 +107,41 @@ async def test_the_relay_goes_with_its_last_listener(world: World, profile: str)
     assert not world.gateway.context.has_wcf_relays
 
 
+async def test_a_sender_may_narrow_who_gets_an_event(world: World) -> None:
+    ids = [f"6bb2b6f9-4c2e-4a2a-9a25-0e4d1a6d1f1{number}" for number in range(3)]
+    listeners = [await listening(world, "netEvent", more=f"&sb-hc-id={id}") for id in ids]
+    headers = {**world.auth(), "Microsoft-Relay-DisallowedListeners": ids[1]}
+    assert (await world.client.post("/alarms", content=b"some", headers=headers)).status_code == 202
+    headers = {**world.auth(), "Microsoft-Relay-AllowedListeners": "6bb2b6f9-4c2e-4a2a-9a25-0e4d1a6d1f99"}
+    assert (await world.client.post("/alarms", content=b"none", headers=headers)).status_code == 404
+    assert (await world.client.post("/alarms", content=b"all", headers=world.auth())).status_code == 202
+    for listener, expected in zip(listeners, ([b"some", b"all"], [b"all"], [b"some", b"all"]), strict=True):
+        assert await received(listener, len(expected)) == expected
+
+
+async def test_a_listener_that_takes_its_own_place_again_keeps_the_relay(tmp_path: Path) -> None:
+    """Where the relay is full it is put in the place of the one that it was, and nobody else gets in between."""
+    async with running_gateway(tmp_path, limits={"listeners": 1}) as world:
+        id = "&sb-hc-id=6bb2b6f9-4c2e-4a2a-9a25-0e4d1a6d1f11"
+        await listening(world, "netEvent", more=id)
+        again = await listening(world, "netEvent", more=id)
+        assert (await world.client.post("/alarms", content=b"x", headers=world.auth())).status_code == 202
+        assert await received(again) == [b"x"]
+
+
+async def test_a_listener_whose_key_is_gone_gets_nothing_more(world: World) -> None:
+    """S03: multicast asks nobody anew, since who may not listen any more is off the roster at once."""
+    body = {"rights": ["Listen"], "primaryKey": "gone"}
+    await world.client.put("/-/api/rules/gone", json=body, headers=world.auth())
+    kept = await listening(world, "netEvent")
+    lost = await listening(world, "netEvent", headers=world.auth(rule="gone", key="gone"))
+    await world.client.delete("/-/api/rules/gone", headers=world.auth())
+    assert (await world.client.post("/alarms", content=b"x", headers=world.auth())).status_code == 202
+    assert await received(kept) == [b"x"]
+    assert (await lost.closed())[0] == 1008
+    assert not lost.bodies
+
+
 async def test_a_listener_that_does_not_read_holds_up_nobody(world: World) -> None:
     """It loses what it cannot take; the sender is not told, the others have everything."""
     stalled = await upgraded(world, "/$hc/alarms?sb-hc-action=listen&sb-hc-profile=netEvent")
