@@ -8,8 +8,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 from worlds import World, running_gateway
+
+from app.edge.discovery import list_children, public_below
+from app.edge.realm import Realm
+from app.namespace import Namespace, Relay
+from fanout.tick import Tick
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 PUBLIC = {"isPublic": True}
@@ -93,6 +100,37 @@ async def test_head_has_the_feeds_head(world: World) -> None:
     answer = await world.client.head("/")
     assert (answer.status_code, answer.content) == (200, b"")
     assert int(answer.headers["content-length"]) > 100
+
+
+@given(
+    st.dictionaries(
+        st.lists(st.sampled_from(["a", "b", "cc"]), min_size=1, max_size=4).map("/".join),
+        st.tuples(st.booleans(), st.booleans()),
+        max_size=8,
+    )
+)
+def test_who_follows_the_folders_finds_what_is_public_and_online_and_nothing_else(
+    relays: dict[str, tuple[bool, bool]],
+) -> None:
+    namespace = Namespace("ns")
+    realm = Realm(namespace, Tick(lambda callback: None), lambda: 0.0, None, is_open=False)  # type: ignore[arg-type]
+    for name, (is_public, is_online) in relays.items():
+        namespace.relays[name] = Relay(name, is_public=is_public)
+        if is_online:
+            realm.roster.add(name, name, object())  # type: ignore[arg-type]
+    found, folders = [], [""]
+    while folders:
+        folder = folders.pop()
+        public = public_below(realm, folder)
+        assert public or not folder, "a folder that is listed is never empty"
+        for child in list_children(realm, folder, public, "http://ns"):
+            path = child.url.removeprefix("http://ns/")
+            if path.endswith("/"):
+                assert namespace.find(path.rstrip("/")) is None, "its path is relayed"
+                folders.append(path.rstrip("/"))
+            else:
+                found.append(path)
+    assert sorted(found) == sorted(name for name, flags in relays.items() if all(flags))
 
 
 async def test_nobodys_host_has_no_feed(tmp_path: Path) -> None:
