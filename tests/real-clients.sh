@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Installs the programs that the end-to-end tests run as real clients: curl, Node.js with the hyco modules, Chromium, Java
-# with the WebSocket library of Azure's SDK.
+# with the WebSocket library of Azure's SDK, Mono with its WCF.
 # As root with apt-get what is missing is installed; otherwise its tests are skipped, each saying why.
 set -euo pipefail
 cd "$(dirname "$0")/node"
 
 missing=()
-for program in curl:curl node:nodejs npm:npm chromium:chromium java:default-jdk-headless mvn:maven; do
+programs=(curl:curl node:nodejs npm:npm chromium:chromium java:default-jdk-headless mvn:maven)
+for program in "${programs[@]}" mono:mono-runtime mcs:mono-mcs; do
   command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
 done
+[[ -e /usr/lib/mono/4.5/System.ServiceModel.dll ]] || missing+=(libmono-system-servicemodel4.0a-cil)
 
 if ((${#missing[@]})); then
   if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then

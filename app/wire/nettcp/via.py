@@ -19,8 +19,8 @@ _VIA = re.compile(
     r"(?P<path>/[^?#\\]*)?)(?:\?(?P<query>[^#]*))?",
     re.IGNORECASE,
 )
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]")
-_BEYOND_ASCII = re.compile(r"[^\x21-\x7e]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Mono writes spaces as they are
+_NOT_IN_A_URI = re.compile(r"[^\x21-\x7e]+")
 
 
 class Via(NamedTuple):
@@ -61,5 +61,5 @@ def parse_via(text: str) -> Via:
 
 
 def _ascii(text: str) -> str:
-    """As .NET's `Uri` writes it: what is beyond ASCII percent-encoded, all else left alone."""
-    return _BEYOND_ASCII.sub(lambda match: quote(match.group()), text)
+    """As .NET's `Uri` writes it: spaces and what is beyond ASCII percent-encoded, all else left alone."""
+    return _NOT_IN_A_URI.sub(lambda match: quote(match.group()), text)
