@@ -29,6 +29,7 @@ from app.errors import (
     as_relay_error,
 )
 from app.hosts import Hosts, host_name
+from app.manage.audit import identify
 from app.namespace import Namespace, Profile, Relay, Right, Rule, fold
 from app.store.registry import Registry, check_relay_name
 from app.store.settings import RelaySettings, RuleSettings
@@ -265,7 +266,9 @@ class _Call:
     # --- what all have in common ---
 
     def _grant(self, relay: Relay | None) -> Grant:
-        return self._context.authorizer.authorize(self._token, self._namespace, relay)
+        grant = self._context.authorizer.authorize(self._token, self._namespace, relay)
+        identify(self._request, grant.holder)
+        return grant
 
     def _check_version(self) -> None:
         version = self._query.get("api-version")

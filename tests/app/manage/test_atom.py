@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -238,6 +240,24 @@ async def test_what_is_malformed_is_told_and_leaves_nothing(world: World, body: 
     assert again.status_code == 201
 
 
+async def test_a_damaged_entry_is_refused_in_words_or_makes_the_whole(world: World) -> None:
+    chance = random.Random(7)
+    whole = entry_of(
+        "<UserMetadata>note</UserMetadata>" + rules_of("one", "two"), "HybridConnectionDescription"
+    ).encode()
+    for number in range(150):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        answer = await manage(world, "PUT", f"/made{number}", bytes(damaged))
+        relay = world.namespace.relays.get(f"made{number}")
+        if answer.status_code == 201:
+            assert relay is not None
+            assert answer.text.count("<AuthorizationRule ") == len(relay.rules)
+        else:
+            assert (answer.status_code, relay, bool(detail(answer))) == (400, None, True)
+
+
 @pytest.mark.parametrize(
     ("method", "target", "status", "words"),
     [
@@ -291,6 +311,18 @@ async def test_a_relay_that_listeners_made_is_shown_for_what_it_is(world: World)
     told = {element.tag.removeprefix(f"{{{CONNECT}}}"): element.text for element in description}
     assert (told["RelayType"], told["IsDynamic"], told["ListenerCount"]) == ("NetEvent", "true", "1")
     assert "<RelayType>NetEvent</RelayType>" in (await manage(world, "GET", "/$Resources/Relays")).text
+
+
+async def test_changes_are_audited_with_who_made_them(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fanway.audit")
+    await manage(world, "PUT", "/made", entry_of(rules_of("own", right="Manage", keys="<PrimaryKey>k</PrimaryKey>")))
+    await manage(world, "GET", "/made")
+    await manage(world, "PUT", "/made", entry_of(""))
+    await manage(world, "DELETE", "/made", token=world.token("made", rule="own", key="k"))
+    lines = [record.getMessage() for record in caplog.records if record.name == "fanway.audit"]
+    assert [line.partition(" at ")[0].partition(": ")[2] for line in lines] == ["PUT /made: 201", "DELETE /made: 200"]
+    assert [KEY_NAME.lower() in line.lower() for line in lines] == [True, False]
+    assert "own" in lines[1].partition(": ")[0]
 
 
 async def test_only_the_star_is_matched(world: World) -> None:
