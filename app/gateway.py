@@ -29,6 +29,7 @@ from app.access.operator import Operators, StaticToken
 from app.config import Arm, Bind, ConfigurationError, Settings, parse_bind
 from app.edge import nettcp
 from app.edge.context import Context
+from app.edge.peers import review_peers
 from app.edge.realm import Realm
 from app.edge.seam import bind
 from app.edge.server import BACKLOG, EdgeServer, Listen
@@ -217,9 +218,15 @@ class Gateway:
         def look_for_wcf() -> None:
             context.has_wcf_relays = any(realm.wcf_relays for realm in context.realms.values())
 
+        def look_for_network_rules() -> None:
+            context.has_network_rules = any(not realm.network.is_open for realm in context.realms.values())
+
         def review(change: Change) -> None:
             if change.kind == "namespace-changed":
                 hosts.changed()
+                look_for_network_rules()
+                for realm in context.realms.values():
+                    review_peers(context, realm)
             look_for_wcf()
             for live in list(context.lives):
                 live.review()
@@ -229,6 +236,7 @@ class Gateway:
             context.realms[namespace] = Realm(namespace, Tick(soon), self._clock, registry, is_open=is_open)
             namespace.on_change.append(review)
             look_for_wcf()
+            look_for_network_rules()
             hosts.changed()
 
         def leave(namespace: Namespace) -> None:

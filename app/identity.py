@@ -115,6 +115,9 @@ class Identity(_Part):
     fetch_seconds: float = Field(default=5, gt=0, le=30, description="For an issuer to give its keys.")
     refresh_seconds: float = Field(default=3600, gt=0, description="After which an issuer's keys are fetched anew.")
     skew_seconds: float = Field(default=60, ge=0, le=600, description="That an issuer's clock may be ahead of ours.")
+    ticket_seconds: float = Field(
+        default=60, gt=0, le=3600, description="In which a ticket is to be used, if the asker names no time."
+    )
 
     @model_validator(mode="after")
     def _are_distinct(self) -> Identity:

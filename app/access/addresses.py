@@ -12,8 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 from app.access.grant import Allowance, Limit
-from app.access.sas import MALFORMED
-from app.errors import Unauthorized
 from app.namespace import Right
 from fanout.address import check_pattern
 from fanout.errors import InvalidPattern
@@ -32,17 +30,17 @@ ACTIONS: dict[str, Right] = {
 
 
 def allowances_of(claims: dict[str, Any]) -> Limit:
-    """What the claims list. Raises `Unauthorized` for what is no list of patterns: nothing is guessed."""
+    """What the claims list. Raises ValueError for what is no list of patterns: nothing is guessed."""
     found: list[Allowance] = []
     for action, right in ACTIONS.items():
         patterns = claims.get(action, [])
         if not isinstance(patterns, list) or len(found) + len(patterns) > MAX_PATTERNS:
-            raise Unauthorized(MALFORMED)
+            raise ValueError(f"'{action}' is no list of at most {MAX_PATTERNS} patterns.")
         for pattern in patterns:
             if not isinstance(pattern, str):
-                raise Unauthorized(MALFORMED)
+                raise ValueError(f"'{action}' holds what is no pattern.")
             try:
                 found.append(Allowance(right, check_pattern(pattern, allow_system=right is Right.MANAGE)))
             except InvalidPattern as error:
-                raise Unauthorized(f"MalformedToken: '{action}': {error}") from None
+                raise ValueError(f"'{action}': {error}") from None
     return tuple(found)

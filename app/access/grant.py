@@ -157,7 +157,7 @@ class Grant:
         """Return when there is `right` somewhere; raises `Unauthorized` when anonymous, else `ClaimMissing`."""
         if self.is_anonymous:
             raise Unauthorized(MISSING_TOKEN)
-        if right not in self.rights:
+        if right not in self.rights or not all(any(right in each.rights for each in limit) for limit in self.limits):
             raise _missing(right)
 
     def _is_within_limits(self, right: Right, relay: Relay, holds: Callable[[Pattern], bool]) -> bool:

@@ -74,7 +74,10 @@ class Backend:
         """What a verified token's claims give. Raises `Unauthorized` for another audience, or claims of no use."""
         if self._settings.audience is not None:
             check_audience(token, (self._settings.audience,))
-        return allowances_of(token.claims)
+        try:
+            return allowances_of(token.claims)
+        except ValueError as error:
+            raise Unauthorized(f"MalformedToken: {error}") from None
 
     def name_of(self, token: WebToken) -> str:
         return token.issuer or self._settings.name

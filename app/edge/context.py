@@ -62,6 +62,7 @@ class Context:
     node: int = 0
     is_draining: bool = False
     has_wcf_relays: bool = False  # somewhere: then every request's relay is looked at first
+    has_network_rules: bool = False  # of some namespace: then every peer's address is looked at first
     connections: int = 0
     max_connections: int = 1 << 20  # set from the file limit at start
     counters: Counter[str] = field(default_factory=Counter)

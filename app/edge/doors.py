@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from app.edge import sockets, wcf
+from app.edge import sockets, tickets, wcf
 from app.edge.asgi import AsgiExchange
 from app.edge.discovery import feed_for
 from app.edge.exchange import Exchange
@@ -14,6 +14,7 @@ from app.edge.feeds import http as feed_http
 from app.edge.feeds import sockets as feed_sockets
 from app.edge.management import AtomExchange, is_for_gateway, is_marked
 from app.edge.origin import server_name
+from app.edge.peers import check_peer
 from app.edge.refusal import Door
 from app.edge.requests import RelayedRequest
 from app.edge.websocket import Socket
@@ -41,9 +42,11 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
         _refuse_when_draining(connection.context)
         address = connection.context.hosts.place(head.host).address
         if address and not is_marked(head):  # whatever else the path says, it is the listener's
+            check_peer(connection.context, connection.transport, head)
             return _relayed(connection, head.under(address))
         if is_arm(head.path, head.query) and connection.context.settings.arm.enabled:
             return AsgiExchange(connection, head)
+        check_peer(connection.context, connection.transport, head)
         if is_for_gateway(connection.context, head):
             return AtomExchange(connection, head)
         if head.path.endswith("/") and (feed := feed_for(connection, head)) is not None:
@@ -51,7 +54,11 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
         return _relayed(connection, head)
     if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
         _refuse_when_draining(connection.context)
+        check_peer(connection.context, connection.transport, head)
         return feed_http.exchange_for(connection, head)
+    if head.path == tickets.DOOR:
+        check_peer(connection.context, connection.transport, head)
+        return tickets.exchange_for(connection, head)
     return AsgiExchange(connection, head)
 
 
@@ -68,6 +75,7 @@ def socket_for(context: Context, transport: asyncio.Transport, head: Head) -> So
     """The socket that an upgrade becomes. Raises RelayError where it may not."""
     if (name := server_name(transport)) is not None:
         context.hosts.check_direction(name, head.host)
+    check_peer(context, transport, head)
     if head.path == EVENTS or head.path.startswith(EVENTS + "/"):
         _refuse_when_draining(context)
         return feed_sockets.open_socket(context, transport, head)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from app.edge.admission import admit, find_listener
 from app.edge.origin import server_name
 from app.edge.passage import check_passage
+from app.edge.peers import check_address
 from app.edge.refusal import note_refusal
 from app.edge.streams import StreamSender
 from app.edge.websocket import LINGER_SECONDS
@@ -129,6 +130,8 @@ def open_session(context: Context, transport: asyncio.Transport, via: Via) -> St
     if (name := server_name(transport)) is not None:
         context.hosts.check_direction(name, via.host)
     realm = context.realms[place.namespace]
+    if context.has_network_rules:
+        check_address(realm, transport.get_extra_info("peername")[0])
     raw_path = f"{place.address}/{via.raw_path}".strip("/") if place.address else via.raw_path
     path = matching_path(raw_path)
     if context.faults is not None:

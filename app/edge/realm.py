@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.access.grant import Grant, Limit
+from app.access.network import Network
 from app.edge.status import Fate, Status, is_system, system_relay
 from app.errors import ENTITY_GONE, RELAY_MOVED, Close, EndpointNotFound
 from app.namespace import Change, Namespace, Relay, RelayTerms, Right
@@ -77,6 +78,8 @@ class Realm:
         is_open: bool,
     ) -> None:
         self.namespace = namespace
+        self.network = Network(namespace.network)
+        self._network_rules = namespace.network
         self.tick = tick
         self.router = Router(tick)
         self.system = system_relay()
@@ -220,6 +223,9 @@ class Realm:
         for memory in self._recurring.values():
             memory.clear()
         self._recurring.clear()
+        if self._network_rules is not self.namespace.network:
+            self._network_rules = self.namespace.network
+            self.network = Network(self._network_rules)
         if change.relay is None:
             return
         if (fate := _FATES.get(change.kind)) is not None:

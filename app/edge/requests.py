@@ -64,6 +64,7 @@ from app.wire.frames import BINARY, CONTINUATION, TEXT, encode_fragments
 from app.wire.http import Headers
 
 if TYPE_CHECKING:
+    from app.edge.realm import Admitted
     from app.edge.request_socket import RequestSocket
 
 CHUNKED_PATIENCE_SECONDS = 0.1  # how long the end of a chunked body may take to be "instantly available"
@@ -90,6 +91,7 @@ class RelayedRequest(Exchange):
 
     listener: ControlChannel
     relay: Relay
+    _admitted: Admitted | None = None
     _asked: tuple[ControlChannel, ...] = ()  # before `listener`, and in vain
     _stage = Stage.GATHERING
     _size = 0
@@ -123,7 +125,10 @@ class RelayedRequest(Exchange):
         realm = context.realm(head.host)
         if context.faults is not None:
             context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
-        relay, address, grant = admit(context, realm, Right.ASK, asked.raw_path, asked.token)
+        admitted = self._admitted
+        if admitted is None or not admitted[2].by_ticket:  # a ticket may be good once only
+            admitted = self._admitted = admit(context, realm, Right.ASK, asked.raw_path, asked.token)
+        relay, address, grant = admitted
         if relay.requires_transport_security or context.has_wcf_relays:
             check_passage(context, self.seam.transport, head, relay)
         self.listener = listener = find_listener(realm, relay, address, head, self._asked)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from app.edge.origin import remote_endpoint
 from app.edge.outflow import Outflow, be_patient
 from app.edge.refusal import Door, explain, refused_handshake
 from app.edge.wheel import Deadline
@@ -45,7 +46,18 @@ LINGER_SECONDS = 0.5
 class Socket(asyncio.BufferedProtocol):
     """An upgraded connection: the held handshake, the transport's callbacks, ends. Subclasses read the bytes."""
 
-    __slots__ = ("_deadline", "_held", "context", "head", "is_ending", "is_lost", "is_open", "outflow", "transport")
+    __slots__ = (
+        "_deadline",
+        "_held",
+        "context",
+        "head",
+        "is_ending",
+        "is_lost",
+        "is_open",
+        "origin",
+        "outflow",
+        "transport",
+    )
 
     data_received = None  # uvloop asks for it, and would keep that of the protocol before, and so its seam, for good
 
@@ -57,6 +69,7 @@ class Socket(asyncio.BufferedProtocol):
         self.transport = transport
         self.head: Head | None = head
         self.outflow = Outflow(transport)
+        self.origin = remote_endpoint(context, transport, head)[0] if context.settings.trusted_proxies else ""
         self.is_open = False
         self.is_ending = False  # a Close was sent, or received, or the upgrade was refused
         self.is_lost = False
@@ -81,6 +94,11 @@ class Socket(asyncio.BufferedProtocol):
 
     def on_writable(self, is_writable: bool) -> None:
         """The peer reads too slowly (False), or has caught up (True)."""
+
+    def peer_address(self) -> str:
+        """Where it comes from; behind a trusted proxy what that says."""
+        peer = self.transport.get_extra_info("peername")
+        return self.origin or (str(peer[0]) if isinstance(peer, tuple) else "")
 
     # --- offered to subclasses and their friends ---
 

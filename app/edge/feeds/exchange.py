@@ -10,7 +10,7 @@ from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
 from app.edge.feeds.feed import Beginning, Feed, Gate, find_beginning, publish
 from app.edge.feeds.lease import Lease
-from app.edge.origin import is_secure
+from app.edge.origin import is_secure, remote_endpoint
 from app.edge.realm import Realm
 from app.edge.refusal import refusal
 from app.errors import BadRequest, Close, PayloadTooLarge, RelayError, Unsupported
@@ -80,6 +80,7 @@ class Publish(EventsExchange):
         parse_query(self.head.query, Transport.POST)
         self._address = parse_address(raw_address(self.head), allow_system=True)
         self._token = token_of(self.head)
+        self._grant: Grant | None = None
         self._admit()
         if (self.head.content_length or 0) > self._limit:
             raise PayloadTooLarge(f"A body here may hold at most {self._limit} bytes.")
@@ -105,7 +106,9 @@ class Publish(EventsExchange):
         realm = self.context.realm(self.head.host)
         owner = realm.find(self._address)
         is_open = owner is not None and not owner.requires_client_authorization
-        grant = grant_for(self.context, realm, None if is_open else self._token, self._address)
+        grant = self._grant
+        if grant is None or grant.is_anonymous or not self.context.is_live(grant):  # a ticket may be good once only
+            grant = self._grant = grant_for(self.context, realm, None if is_open else self._token, self._address)
         is_by_tls = is_secure(self.context, self.seam.transport, self.head)
         return realm, *may_publish(realm, grant, self._address, is_secure=is_by_tls)
 
@@ -177,6 +180,10 @@ class Subscribe(EventsExchange):
 
     def review(self) -> None:
         self.lease.review()
+
+    def peer_address(self) -> str:
+        """Where it comes from; behind a trusted proxy what that says."""
+        return remote_endpoint(self.context, self.seam.transport, self.head)[0]
 
     def abort(self) -> None:
         self.release()
