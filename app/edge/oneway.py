@@ -12,7 +12,7 @@ from app.edge.asked import Asked
 from app.edge.control import ControlChannel
 from app.edge.exchange import Exchange
 from app.edge.feeds.feed import publish
-from app.edge.origin import remote_endpoint
+from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage
 from app.edge.realm import NO_ENDPOINT, Admitted
 from app.edge.refusal import Door
@@ -106,7 +106,8 @@ class OneWay(Exchange):
         listeners = self._listeners(relay, address)
         asked, head, context = self._asked, self.head, self.context
         via = asked.host or self._realm.namespace.name
-        headers = asked.headers(asked.is_authorization and not grant.is_anonymous, via)
+        scheme = told_scheme(context, self.seam.transport, head, relay)
+        headers = asked.headers(asked.is_authorization and not grant.is_anonymous, via, scheme)
         peer = remote_endpoint(context, self.seam.transport, head)
         id = new_tracking_id(None, context.node)
         secret = context.nowhere.secret(id)

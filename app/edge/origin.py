@@ -56,11 +56,11 @@ def server_name(transport: asyncio.BaseTransport) -> str | None:
 
 
 def told_scheme(context: Context, transport: asyncio.Transport, head: Head, relay: Relay) -> str | None:
-    """The scheme of a sender, where its listener is told of it: on our own profile and on a host of its own.
+    """The scheme of a sender, where its listener is told of it: so that a WSDL, say, can name the right one.
 
-    Elsewhere headers pass as in Azure, without any of ours.
+    On hybrid connections headers pass as in Azure, without any of ours, but on a host of their own.
     """
-    is_told = head.mount or relay.profile is Profile.NATIVE
+    is_told = head.mount or relay.profile is not Profile.HYBRID_CONNECTION
     return scheme_of(context, transport, head) if is_told else None
 
 

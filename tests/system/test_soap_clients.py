@@ -44,20 +44,28 @@ class Stage:
     url: str
 
 
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with running_gateway(tmp_path, relays=RELAYS) as world:
+@pytest.fixture(params=["plain", "tls"])
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+    is_secure = request.param == "tls"
+    async with running_gateway(tmp_path, relays=RELAYS, tls=is_secure) as world:
         with running_calculator() as service:
             env = {"FANWAY_URL": world.url, "FANWAY_KEY_NAME": KEY_NAME, "FANWAY_KEY": KEY}
             async with running(FANWAY, "listen", "office/calc", "--to", f":{service.port}", env=env):
                 realm = world.gateway.context.realms[world.namespace]
                 await until(lambda: realm.roster.count("office/calc") == 1)
-                yield Stage(world, service, f"{world.url}/office/calc/svc")
+                url = f"https://localhost:{world.tls_port}" if is_secure else world.url
+                yield Stage(world, service, f"{url}/office/calc/svc")
+
+
+def trust(stage: Stage) -> Any:
+    return stage.world.tls() if stage.world.ca else True
 
 
 def client_of(stage: Stage, version: str, **headers: str) -> Any:
     """zeep's proxy for one port of the service; the WSDL comes through the relay."""
     session = requests.Session()
+    session.trust_env = False  # a bundle named in the environment would go before ours
+    session.verify = str(stage.world.ca) if stage.world.ca else True
     session.headers.update(stage.world.auth("office/calc"))
     client = zeep.Client(f"{stage.url}?wsdl", transport=Transport(session=session, timeout=20))
     proxy = client.bind("Calculator", PORTS[version])
@@ -162,7 +170,7 @@ async def test_a_signed_message_arrives_as_it_was_signed(stage: Stage, soap: str
     message, certificate = signed(soap)
     assert "19" in verified(message, certificate)
     headers = {"Content-Type": f"{kind}; charset=utf-8"}
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=trust(stage)) as client:
         answer = await client.post(stage.url, content=message, headers={**headers, **stage.world.auth()})
         assert b"<result>42</result>" in answer.content
         block = etree.tostring(token_header(stage.world.token("office/calc")))
@@ -176,7 +184,7 @@ async def test_a_signed_message_arrives_as_it_was_signed(stage: Stage, soap: str
 
 
 async def test_a_rest_client_uses_any_verb_and_path(stage: Stage) -> None:
-    async with httpx.AsyncClient(headers=stage.world.auth()) as client:
+    async with httpx.AsyncClient(headers=stage.world.auth(), verify=trust(stage)) as client:
         answer = await client.get(f"{stage.url}?wsdl")
         assert (answer.status_code, f'location="{stage.url}"' in answer.text) == (200, True)
         assert (await client.get(f"{stage.url}/none")).status_code == 404
