@@ -2,9 +2,9 @@
 
 Theory. The channel is on the roster from its 101 until its Close, its loss, or the end of its grant. Whatever
 becomes due for it in one turn of the loop leaves in one write. Requests delivered here wait in `_waiting` by
-id; an answer's text names its request, and the one binary message after it is that request's body. Senders that
-were told to this listener wait in `_senders` until it comes to them; what was never delivered when the channel
-ends, and whoever waits for a listener that is gone, is given back to be offered to another.
+id; an answer's text names its request, and the one binary message after it is that request's body. Whoever waits
+that the listener comes to a rendezvous is in `_awaited_by`; he, and what was never delivered when the channel ends,
+looks for another listener then.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class ControlChannel(CommandSocket):
     """One registered listener. `base` is the scheme and authority under which it reached us."""
 
     __slots__ = (
+        "_awaited_by",
         "_body_of",
         "_due",
         "_due_bytes",
@@ -61,7 +62,6 @@ class ControlChannel(CommandSocket):
         "_expiry",
         "_farewell",
         "_heartbeat",
-        "_senders",
         "_waiting",
         "address",
         "base",
@@ -93,7 +93,7 @@ class ControlChannel(CommandSocket):
         self._due: list[bytes] = []
         self._due_bytes = 0
         self._due_requests: list[tuple[RelayedRequest, bytes | None]] = []  # with their bodies
-        self._senders: set[WaitingSender] = set()
+        self._awaited_by: set[WaitingSender | RelayedRequest] = set()
         self._ends_at = context.clock() + channel_seconds(context, relay)  # unix seconds
         self._farewell: Deadline | None = None
         self._heartbeat: Deadline | None = None
@@ -146,12 +146,12 @@ class ControlChannel(CommandSocket):
         name = id.partition("_")[0].lower()
         return bool(name) and self.address == address and (self.id or "").partition("_")[0].lower() == name
 
-    def expect_visit(self, sender: WaitingSender) -> None:
-        """Tell `sender` when this listener is lost before it came."""
-        self._senders.add(sender)
+    def expect_visit(self, host: WaitingSender | RelayedRequest) -> None:
+        """Tell `host` when this listener is lost before it came to him."""
+        self._awaited_by.add(host)
 
-    def forget_visit(self, sender: WaitingSender) -> None:
-        self._senders.discard(sender)
+    def forget_visit(self, host: WaitingSender | RelayedRequest) -> None:
+        self._awaited_by.discard(host)
 
     # --- answers in ---
 
@@ -221,7 +221,8 @@ class ControlChannel(CommandSocket):
         waiting, self._waiting = self._waiting, {}
         body_of, self._body_of = self._body_of, None
         for request in (*waiting.values(), *([body_of] if body_of is not None else [])):
-            request.on_listener_gone()
+            if request not in self._awaited_by:
+                request.on_listener_gone()
 
     def _leave(self, returns: bool, reason: str) -> None:
         """Off the roster; `returns` says whether listeners come back after an end like this one."""
@@ -230,7 +231,7 @@ class ControlChannel(CommandSocket):
         self.context.lives.discard(self)
         self.realm.roster.remove(self)
         self.realm.status.tell_listener("connecting" if returns else "offline", self, reason)
-        if self._senders and self._farewell is None:
+        if self._awaited_by and self._farewell is None:
             self._farewell = self.context.wheel.after(FAREWELL_SECONDS, self._abandon)
         undelivered, self._due_requests = self._due_requests, []
         self._due = []
@@ -240,10 +241,10 @@ class ControlChannel(CommandSocket):
         self.context.loop.call_soon(self.realm.vacate, self.relay)  # another may be about to take its place
 
     def _abandon(self) -> None:
-        """This listener will not come any more: its senders look for another."""
-        senders, self._senders = self._senders, set()
-        for sender in senders:
-            sender.on_listener_gone()
+        """This listener will not come any more."""
+        hosts, self._awaited_by = self._awaited_by, set()
+        for host in hosts:
+            host.on_listener_gone()
 
     def _post(self, frames: bytes) -> None:
         if not self._due:

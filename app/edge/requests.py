@@ -211,6 +211,7 @@ class RelayedRequest(Exchange):
             except RelayError as error:
                 fault = error
                 continue
+            self.listener.expect_visit(self)
             if not self.seam.patience.is_set:  # one deadline, however many are asked
                 self._watch(accept_seconds(self.context, self.relay))
             return
@@ -237,6 +238,7 @@ class RelayedRequest(Exchange):
     def _expect_nothing(self) -> None:
         if self._is_expected:
             self._is_expected = False
+            self.listener.forget_visit(self)
             self.listener.forget(self.id)
             self.context.rendezvous.pop(self.secret, None)
 
@@ -246,7 +248,7 @@ class RelayedRequest(Exchange):
             self._deliver_here(body, ListenerGone("The listener left before the request could be delivered."))
 
     def on_listener_gone(self) -> None:
-        """The listener's control channel is lost."""
+        """The listener is lost, or hung up and did not come."""
         fault = ListenerGone("The listener left before it answered.")
         if self._stage is Stage.FETCHING:
             self._ask_to_fetch(fault)
@@ -256,6 +258,7 @@ class RelayedRequest(Exchange):
     def on_rendezvous(self, socket: RequestSocket) -> None:
         """The listener opened the request's address: to fetch it, or to answer there."""
         self.context.rendezvous.pop(self.secret, None)
+        self.listener.forget_visit(self)
         self.listener.forget(self.id)  # from here on the answer depends on this socket alone
         self._socket = socket
         if self._stage is not Stage.FETCHING:

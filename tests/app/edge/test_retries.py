@@ -202,6 +202,33 @@ async def test_a_request_that_nobody_fetched_goes_to_another_with_its_whole_body
         assert (await answer).status_code == 201
 
 
+async def test_a_request_is_still_fetched_by_a_listener_that_hung_up_in_good_order(world: World) -> None:
+    channel = await upgraded(world, LISTEN)
+    answer = asyncio.create_task(world.client.post("/hyco", content=bytes(100_000), headers=world.auth()))
+    request = await command(channel)
+    await channel.send(close_frame(1000))
+    await channel.rest()
+    async with connect(request["address"], max_size=None) as socket:
+        id = json.loads(await socket.recv())["request"]["id"]
+        assert len(await socket.recv()) == 100_000
+        await socket.send(json.dumps({"response": {"requestId": id, "statusCode": 201, "body": False}}))
+        assert (await answer).status_code == 201
+
+
+async def test_a_request_that_one_who_hung_up_does_not_fetch_goes_to_another_or_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.edge.control.FAREWELL_SECONDS", 0.05)
+    channels = [await upgraded(world, LISTEN) for _ in range(2)]
+    answer = asyncio.create_task(world.client.post("/hyco", content=bytes(100_000), headers=world.auth()))
+    chosen, _, [other] = await first_command(*channels)
+    await chosen.send(close_frame(1000))
+    await command(other)
+    await other.send(close_frame(1001))
+    assert (await answer).status_code == 502
+    assert not world.gateway.context.rendezvous
+
+
 async def test_a_request_that_may_have_arrived_is_never_sent_twice(world: World) -> None:
     channels = [await upgraded(world, LISTEN) for _ in range(2)]
     for content in (None, b"small"):
