@@ -114,11 +114,16 @@ class OneWay(Exchange):
         context.counters["one_way_messages"] += 1
         for listener in listeners:
             nowhere = request_address(listener.base, asked.entity(relay), id, secret)
-            command = encode_request(nowhere, id, asked.target, head.method, headers, head.has_body, peer)
+            target = asked.target_as_sent if relay.keeps_path else asked.target
+            command = encode_request(nowhere, id, target, head.method, headers, head.has_body, peer)
             try:
                 listener.deliver(command, body if head.has_body else None)
             except RelayError:
-                context.counters["one_way_losses"] += 1
+                another = self._another(relay, address, listeners)
+                if another is None:
+                    context.counters["one_way_losses"] += 1
+                else:
+                    listeners.append(another)
         if relay.profile is Profile.NET_EVENT:
             publication = bare_publication(head.get("content-type"), body)
             publish(self._realm, relay, address, publication, context.clock())
@@ -136,6 +141,15 @@ class OneWay(Exchange):
         if not listeners and not realm.router.subscriptions(relay.key):
             raise NoListener(SENTENCES[NoListener])
         return listeners
+
+    def _another(self, relay: Relay, address: str, asked: list[ControlChannel]) -> ControlChannel | None:
+        """Where a message goes to one: who may get it instead of those that took nothing."""
+        if relay.profile is not Profile.NET_ONEWAY:
+            return None
+        try:
+            return find_listener(self._realm, relay, address, self.head, asked)
+        except NoListener:
+            return None
 
     def _await_body(self) -> None:
         self.seam.patience.set(self.context.settings.deadlines.idle_seconds, self._on_timeout)

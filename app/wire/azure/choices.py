@@ -20,6 +20,7 @@ from app.errors import (
     RELAY_MOVED,
     REPLACED,
     TOKEN_EXPIRED,
+    TOKEN_REVOKED,
     UNRESPONSIVE,
     AcceptTimeout,
     BadAnswer,
@@ -115,7 +116,7 @@ class Choices(BaseModel):
         default=1008, description="Close code when a listener's token has expired: the guide's."
     )
     close_revoked: CloseCode = Field(
-        default=1008, description="Close code when the key or rule behind it is gone: the guide's for a policy."
+        default=1008, description="Close code when its key, rule or token was taken back: the guide's for a policy."
     )
     close_recycled: CloseCode = Field(
         default=1011,
@@ -205,6 +206,7 @@ _CLOSES: dict[Close, Callable[[Choices], int]] = {
     DRAINING: lambda its: its.close_draining,
     KEY_REVOKED: lambda its: its.close_revoked,
     TOKEN_EXPIRED: lambda its: its.close_expired,
+    TOKEN_REVOKED: lambda its: its.close_revoked,
     UNRESPONSIVE: lambda its: its.close_unresponsive,
     RECYCLED: lambda its: its.close_recycled,
     REPLACED: lambda its: its.close_replaced,

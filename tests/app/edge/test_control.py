@@ -22,6 +22,8 @@ from app.namespace import Right
 from app.wire.frames import BINARY, PING, TEXT
 
 LISTEN = "/$hc/hyco?sb-hc-action=listen"
+NO_COMMANDS = ('{"message": "hello"}', "no json", "[]", '{"a":1,"b":2}', '{"response":{}}', '{"renewToken":{}}')
+FAULT = '{"injectFault":{"delay":"00:00:01"}}'  # which one SDK knows; nobody may use it from afar
 SENTENCE = re.compile(
     r"(.+\.) TrackingId:[0-9a-f-]{36}_G0, SystemTracker:sb://127\.0\.0\.1:\d+(/[^,]+), "
     r"Timestamp:\d{4}-\d\d-\d\dT[\d:]{8}"
@@ -134,7 +136,7 @@ async def test_a_listener_makes_a_dynamic_relay(world: World) -> None:
 
 async def test_unknown_messages_are_ignored(world: World) -> None:
     listener = await world.listen("hyco")
-    for text in ('{"message": "hello"}', "no json", "[]", '{"a":1,"b":2}', '{"response":{}}', '{"renewToken":{}}'):
+    for text in (*NO_COMMANDS, FAULT):
         await listener.socket.send(text)
     await listener.socket.send(b"a stray body")
     await listener.socket.send(b"")

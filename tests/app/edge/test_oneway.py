@@ -43,6 +43,22 @@ async def test_a_message_goes_to_one_listener_and_is_answered_at_once(world: Wor
     assert "ServiceBusAuthorization" not in sent
 
 
+async def test_a_message_for_one_passes_by_a_listener_that_takes_nothing_more(world: World) -> None:
+    """When no other is left it is lost, which nobody is told."""
+    listeners = [await listening(world, "netOneway") for _ in range(3)]
+    context = world.gateway.context
+    channels = [live for live in context.lives if isinstance(live, ControlChannel)]
+    for clogged in (channels[1:], channels):
+        for channel in clogged:
+            channel._due_bytes = 1 << 30
+        for number in range(6):
+            answer = await world.client.post("/alarms", content=b"%d" % number, headers=world.auth())
+            assert answer.status_code == 202
+    await until(lambda: sum(len(listener.bodies) for listener in listeners) == 6)
+    assert len([listener for listener in listeners if listener.bodies]) == 1
+    assert context.counters["one_way_losses"] == 6
+
+
 async def test_an_event_goes_to_every_listener(world: World) -> None:
     listeners = [await listening(world, "netEvent") for _ in range(5)]
     for number in range(3):
