@@ -90,6 +90,22 @@ async def test_a_request_reaches_the_local_server_verbatim_and_its_answer_comes_
     assert heads[0].endswith(b"\r\n\r\nbody")
 
 
+async def test_an_empty_answer_is_said_to_be_empty(world: Any, relay: Relay) -> None:
+    """A SOAP client waits for a message behind a 202 unless it is told that there is none."""
+
+    async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+
+    async with tcp_server(server) as port, joined(relay, "shop", f"http://127.0.0.1:{port}"):
+        for _ in range(2):
+            answer = await world.client.post("/shop", headers=world.auth("shop"))
+            assert (answer.status_code, answer.headers["content-length"]) == (202, "0")
+            assert "transfer-encoding" not in answer.headers
+
+
 async def test_a_compressed_answer_is_passed_on_unopened(world: Any, relay: Relay) -> None:
     async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

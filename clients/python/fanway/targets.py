@@ -99,6 +99,9 @@ class HttpTarget:
             return Response(f"The local target {self._url} did not answer: {error}", 502)
         headers = _joined([(n, self._seen(n, v, side)) for n, v in _decoded(answer.headers.raw)])
         reason = answer.extensions.get("reason_phrase", b"").decode("latin-1")
+        if answer.headers.get("content-length") == "0":  # said to the sender too, who may wait for a body otherwise
+            await answer.aread()
+            return Response(b"", answer.status_code, headers, reason)
         return Response(_raw(answer), answer.status_code, headers, reason)
 
     async def _offer(self, offer: Offer) -> None:
