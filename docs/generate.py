@@ -1,4 +1,4 @@
-"""Writes the parts of docs/ that are made from the code: settings, errors, commands, the tests behind conformance.
+"""Writes the parts of docs/ that are made from the code: settings, errors, commands, the tests behind what is claimed.
 
     .venv/bin/python docs/generate.py
 
@@ -29,6 +29,7 @@ DOCS = ROOT / "docs"
 INTERNAL = {"SessionError"}  # it carries another error to its answer and is never shown itself
 SHARED = {"url", "key_name", "key", "token", "connection_string", "folder"}  # options of all commands of the client
 CHECKLIST_ID = re.compile(r"\b[PWSR]\d\d\b")
+AZURE_ID = re.compile(r"\b(?:C\d\d|[NJKBE]-[A-Za-z]{3,})\b")
 BEGIN, END = "<!-- made by docs/generate.py -->", "<!-- end -->"
 
 
@@ -103,11 +104,32 @@ def render_conformance(text: str) -> str:
     """docs/conformance.md with the table of the checklist and its tests made anew; the rest is written by hand."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    carriers = tests_by_id()
+    carriers = tests_by_id(CHECKLIST_ID)
     rows = ["| Id | What must hold | Tests |", "|---|---|---|"]
     for identity, sentence in checklist().items():
         rows.append(f"| {identity} | {sentence} | {'<br>'.join(carriers.get(identity, ['none yet']))} |")
     return head + "\n".join([BEGIN, "", *rows, "", END]) + tail
+
+
+def render_azure(text: str) -> str:
+    """docs/azure-compatibility.md with its tables made anew; the rest is written by hand."""
+    carriers = tests_by_id(AZURE_ID)
+    for table, sentences in azure().items():
+        begin = f"<!-- {table}: made by docs/generate.py -->"
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(END)
+        title = "For" if table == "strings" else "Id" if table == "wire" else "Test"
+        rows = [f"| {title} | What must hold | Shown by |", "|---|---|---|"]
+        for identity, sentence in sentences.items():
+            name = identity if table == "wire" else identity.partition("-")[2]
+            rows.append(f"| {name} | {sentence} | {'<br>'.join(carriers.get(identity, ['none yet']))} |")
+        text = head + "\n".join([begin, "", *rows, "", END]) + tail
+    return text
+
+
+def azure() -> dict[str, dict[str, str]]:
+    """The sentences of docs/azure.toml by table and id."""
+    return tomllib.loads((DOCS / "azure.toml").read_text("utf-8"))
 
 
 def checklist() -> dict[str, str]:
@@ -115,8 +137,8 @@ def checklist() -> dict[str, str]:
     return tomllib.loads((DOCS / "checklist.toml").read_text("utf-8"))
 
 
-def tests_by_id() -> dict[str, list[str]]:
-    """Links to the tests that carry an id of the checklist in their docstring or name."""
+def tests_by_id(pattern: re.Pattern[str]) -> dict[str, list[str]]:
+    """Links to the tests that carry such an id in their docstring or name."""
     found: dict[str, list[str]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         if "node_modules" in path.parts:
@@ -127,7 +149,7 @@ def tests_by_id() -> dict[str, list[str]]:
                 continue
             words = f"{ast.get_docstring(node) or ''} {node.name.upper().replace('_', ' ')}"
             sentence = node.name.removeprefix("test_").replace("_", " ")
-            for identity in sorted(set(CHECKLIST_ID.findall(words))):
+            for identity in sorted(set(pattern.findall(words))):
                 found.setdefault(identity, []).append(f"[{sentence}](../{file})")
     return found
 
@@ -139,12 +161,13 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 def documents() -> dict[Path, str]:
     """Every generated file and what it should hold."""
-    conformance = DOCS / "conformance.md"
+    conformance, compatibility = DOCS / "conformance.md", DOCS / "azure-compatibility.md"
     return {
         DOCS / "settings.md": render_settings(),
         DOCS / "errors.md": render_errors(),
         DOCS / "commands.md": render_commands(),
         conformance: render_conformance(conformance.read_text("utf-8")),
+        compatibility: render_azure(compatibility.read_text("utf-8")),
     }
 
 

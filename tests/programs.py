@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pytest
 from worlds import World
 
 NODE_SCRIPTS = Path(__file__).parent / "node"
+JAVA_PEER = Path(__file__).parent / "java"
 FANWAY = Path(sys.executable).with_name("fanway")
 PATIENCE = 30  # seconds for the next line; far more than any needs
 
@@ -38,6 +40,19 @@ def require_node_modules() -> str:
     if not (NODE_SCRIPTS / "node_modules" / "hyco-ws").is_dir():
         pytest.skip("the Node modules are not installed")
     return node
+
+
+def require_java_peer() -> str:
+    """The class path of the Java peer, compiled from what Maven fetched before."""
+    require("java")
+    maven = require("mvn")
+    command = [maven, "-o", "-q", "-B", "process-classes"]
+    built = subprocess.run(command, cwd=JAVA_PEER, capture_output=True, text=True, timeout=120, check=False)
+    if "COMPILATION ERROR" in built.stdout:
+        pytest.fail(built.stdout)
+    if built.returncode:
+        pytest.skip("the Java libraries are not installed")
+    return f"{JAVA_PEER}/target/classes:{JAVA_PEER}/target/lib/*"
 
 
 class Program:
@@ -117,6 +132,7 @@ async def running(*command: str | Path, env: Mapping[str, str] | None = None) ->
 
 
 StartNode = Callable[..., Awaitable[Program]]
+StartPeer = Callable[..., Awaitable[Program]]
 
 
 @dataclass

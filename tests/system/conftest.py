@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dotnet_world import DotNet, dotnet_world
-from programs import FANWAY, NODE_SCRIPTS, Door, Program, Served, StartNode, require_node_modules, running
+from programs import (
+    FANWAY,
+    NODE_SCRIPTS,
+    Door,
+    Program,
+    Served,
+    StartNode,
+    StartPeer,
+    require,
+    require_java_peer,
+    require_node_modules,
+    running,
+)
 from worlds import KEY, KEY_NAME, running_gateway
+
+from app.trust import recipes
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -62,3 +78,29 @@ async def dotnet(tmp_path: Path) -> AsyncIterator[DotNet]:
     """A gateway behind TLS and peers that speak as the .NET SDK does."""
     async with dotnet_world(tmp_path) as peers:
         yield peers
+
+
+@pytest.fixture(scope="module")
+def java_classes() -> str:
+    """The Java peer, compiled."""
+    return require_java_peer()
+
+
+@pytest.fixture
+async def java_peer(java_classes: str, tmp_path: Path) -> AsyncIterator[StartPeer]:
+    """Starts the Java peer with these options; it trusts the authority by the documented recipe's own commands."""
+    require("keytool")
+    async with contextlib.AsyncExitStack() as programs:
+
+        async def start(authority: Path, **options: str) -> Program:
+            [recipe] = [each for each in recipes(authority) if each.client == "Java"]
+            keytool, java = recipe.lines
+            if not (tmp_path / "fanway.p12").exists():
+                made = await asyncio.create_subprocess_exec("bash", "-ec", f"{keytool} 2>/dev/null", cwd=tmp_path)
+                assert await made.wait() == 0
+            properties = [each.replace("fanway.p12", f"{tmp_path}/fanway.p12") for each in shlex.split(java)[1:]]
+            quiet = ["-Dorg.eclipse.jetty.LEVEL=OFF", "-Dorg.eclipse.jetty.util.log.announce=false"]
+            command = ["java", "-XX:TieredStopAtLevel=1", *quiet, *properties, "-cp", java_classes, "Peer"]
+            return await programs.enter_async_context(running(*command, json.dumps(options)))
+
+        yield start

@@ -43,6 +43,7 @@ async def test_small_request_has_a_small_answer(dotnet: DotNet, entity: str) -> 
         for method, content in (("GET", None), ("POST", body)):
             answer = await client.send(method, f"/{entity}", headers, content, "application/json")
             assert (answer.status, answer.reason, answer.content) == (200, "OK", SMALL)
+            assert answer.values("Via") == ["1.1 localhost"]
     assert [(each.method, each.body) for each in handler.asked] == [("GET", None), ("POST", body)]
     await listener.close()
     compare(dotnet.tape, f"dotnet/small-{entity}", f"A small GET and a small POST at the {entity} entity.")

@@ -120,7 +120,7 @@ async def test_a_hyco_sender_sees_the_status_and_words_of_a_rejection(door: Door
 
 
 async def test_the_node_spelling_of_a_rejection_works_too(world: World, node: StartNode) -> None:
-    """P06: as the Node modules spell a rejection."""
+    """P06: as the Node modules spell a rejection. (C10)"""
 
     async def reject(accept: Request) -> None:
         with pytest.raises(Exception, match="410"):

@@ -33,7 +33,7 @@ async def refused(world: World, count: int) -> float:
 async def test_a_hammering_hyco_listener_is_slowed_down_and_a_good_one_registers_at_once(
     tmp_path: Path, node: StartNode, keys: list[str], quota: int, status: str
 ) -> None:
-    """A bad token, then a full relay: attempts stay bounded, and so does what is held."""
+    """A bad token, then a full relay: attempts stay bounded, and so does what is held. (C14)"""
     limits = Limits(listeners=quota, refused_listens=FREE)
     async with running_gateway(tmp_path, limits=limits, deadlines=Deadlines(refusal_seconds=SECONDS)) as world:
         await world.listen("hyco", query=f"&sb-hc-id={ID}")

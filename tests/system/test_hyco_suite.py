@@ -72,7 +72,7 @@ async def jest(file: str, host: str, authority: Path, report: Path) -> None:
     ids=["get", "post", "chunkedpost", "pipe"],
 )
 async def test_own_suite_of_hyco_https_passes(file: str, count: int, tmp_path: Path) -> None:
-    """K-get, K-post, K-chunkedpost, K-pipe: senders and listener are the module, judged by its own assertions."""
+    """K-get, K-post, K-chunkedpost, K-pipe, E-node: sender and listener are the module, judged by itself."""
     host = address_with_port_443()
     development_certificate(Settings(), DataFolder(tmp_path / "data"), [host])
     relays = [{"name": "a2", "profile": "hybridConnection"}]

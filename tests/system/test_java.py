@@ -7,25 +7,16 @@ truststore, made as the documentation says.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
-import shlex
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from programs import Program, require, running
+from programs import Program, StartPeer
 from worlds import KEY, KEY_NAME, World, running_gateway
 
-from app.trust import recipes
-
-JAVA = Path(__file__).parents[1] / "java"
 AROUND_64K = (0, 256, 65537)
-
-StartPeer = Callable[..., Awaitable[Program]]
 
 
 def payload(size: int) -> bytes:
@@ -37,21 +28,6 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def classpath() -> str:
-    """The peer, compiled; what Maven fetched once is enough from then on."""
-    require("java")
-    maven = require("mvn")
-    built = subprocess.run(
-        [maven, "-o", "-q", "-B", "process-classes"], cwd=JAVA, capture_output=True, text=True, timeout=120, check=False
-    )
-    if built.returncode:
-        if "COMPILATION ERROR" in built.stdout:
-            pytest.fail(built.stdout)
-        pytest.skip("the Java libraries are not installed")
-    return f"{JAVA}/target/classes:{JAVA}/target/lib/*"
-
-
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[World]:
     relays = [{"name": "hyco", "profile": "hybridConnection"}]
@@ -60,35 +36,14 @@ async def gateway(tmp_path: Path) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def peer(classpath: str, gateway: World, tmp_path: Path) -> AsyncIterator[StartPeer]:
-    """Starts a Java program that trusts the gateway; the recipe's own commands do it."""
-    require("keytool")
-    async with contextlib.AsyncExitStack() as programs:
+def peer(gateway: World, java_peer: StartPeer) -> StartPeer:
+    """Starts the peer at the gateway, with its key."""
 
-        async def start(**over: str) -> Program:
-            assert gateway.ca is not None
-            [recipe] = [each for each in recipes(gateway.ca, None) if each.client == "Java"]
-            keytool, java = recipe.lines
-            if not (tmp_path / "fanway.p12").exists():
-                command = ["bash", "-ec", f"{keytool} 2>/dev/null"]
-                subprocess.run(command, cwd=tmp_path, check=True, timeout=60)  # noqa: ASYNC221
-            properties = [each.replace("fanway.p12", f"{tmp_path}/fanway.p12") for each in shlex.split(java)[1:]]
-            options = {
-                "endpoint": f"sb://localhost:{gateway.tls_port}/",
-                "path": "hyco",
-                "rule": KEY_NAME,
-                "key": KEY,
-                **over,
-            }
-            quiet = [
-                "-XX:TieredStopAtLevel=1",
-                "-Dorg.eclipse.jetty.LEVEL=OFF",
-                "-Dorg.eclipse.jetty.util.log.announce=false",
-            ]
-            command = ["java", *quiet, *properties, "-cp", classpath, "Peer", json.dumps(options)]
-            return await programs.enter_async_context(running(*command))
+    async def start(**over: str) -> Program:
+        options = {"endpoint": f"sb://localhost:{gateway.tls_port}/", "path": "hyco", "rule": KEY_NAME, "key": KEY}
+        return await java_peer(gateway.ca, **(options | over))
 
-        yield start
+    return start
 
 
 async def test_java_listener_goes_online_and_offline_once_without_an_error(peer: StartPeer) -> None:

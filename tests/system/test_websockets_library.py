@@ -170,7 +170,7 @@ async def test_without_a_choice_by_the_listener_neither_side_gets_a_sub_protocol
 
 
 async def test_no_extension_is_negotiated_with_anyone(world: World) -> None:
-    """P17: the library offers compression to both."""
+    """P17: the library offers compression to both. (C09, C15)"""
     listener = await world.listen("hyco")
     async with world.connect("hyco") as sender:
         assert "permessage-deflate" in sender.request.headers["Sec-WebSocket-Extensions"]

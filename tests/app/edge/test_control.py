@@ -188,6 +188,7 @@ async def test_a_token_ends_its_channel_after_the_grace_and_no_socket(tmp_path: 
 
 
 async def test_the_grace_is_granted_at_the_handshake_too(world: World) -> None:
+    """C02"""
     await world.listen("hyco", headers=world.auth("hyco", seconds=-290))
 
 
@@ -247,7 +248,7 @@ async def test_a_listeners_key_that_goes_while_a_sender_waits_ends_the_socket_as
 
 
 async def test_a_listener_that_answers_no_ping_is_removed(tmp_path: Path) -> None:
-    """R11: requests under way fail at once; a listener that answers stays."""
+    """R11: requests under way fail at once; a listener that answers stays. (C15)"""
     async with running_gateway(tmp_path, deadlines=Deadlines(ping_seconds=0.1, close_seconds=0.2)) as world:
         lively = await world.listen("shop")
         dead = await upgraded(world, LISTEN)

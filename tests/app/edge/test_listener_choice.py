@@ -57,6 +57,7 @@ async def test_a_filter_that_no_listener_meets_is_told_apart_from_no_listener(wo
 
 
 async def test_one_listener_more_than_the_quota_is_refused_until_one_leaves(tmp_path: Path) -> None:
+    """C12"""
     async with running_gateway(tmp_path, limits=Limits(listeners=2)) as world:
         first = await world.listen("hyco")
         await world.listen("hyco")

@@ -109,7 +109,7 @@ async def test_an_anonymous_request_keeps_its_own_authorization(world: World) ->
 
 
 async def test_refusals_have_the_documented_status_and_no_via(world: World) -> None:
-    """P02, P09: made at once, told in the reason phrase and in XML, recognisable by the missing Via."""
+    """P02, P09: made at once, told in the reason phrase and in XML, recognisable by the missing Via. (C13)"""
     cases = [
         ("/hyco", {}, 401, "MissingToken"),
         ("/hyco", world.auth(key="x"), 401, "The token has an invalid signature."),
@@ -150,7 +150,10 @@ async def chunks(body: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_a_body_is_one_message_adjacent_to_its_command(world: World) -> None:
-    """Small: on the control channel. Large: an address without `method` and `body`, then both on the rendezvous."""
+    """Small: on the control channel. Large: an address without `method` and `body`, then both on the rendezvous.
+
+    C06
+    """
     control = await upgraded(world, "/$hc/open?sb-hc-action=listen")
     sender = await ask(world, "/open", "Content-Length: 4", method="POST")
     await sender.send("body")
@@ -241,6 +244,7 @@ async def test_one_way_requests_are_accepted_at_once_on_native_relays_only(world
 
 
 async def test_via_names_the_namespace_to_whom_named_no_host(world: World) -> None:
+    """C13"""
     await world.listen("open")
     wire = await world.raw()
     await wire.send("GET /open HTTP/1.0\r\n\r\n")

@@ -84,6 +84,7 @@ async def test_conversation_goes_as_written(world: World, conversation: dict[str
 
 
 async def test_runtime_information_counts_listeners_and_is_not_relayed(world: World) -> None:
+    """C11"""
     listener = await world.listen("hyco")
     answer = await manage(world, "GET", "/hyco?api-version=2016-07")
     assert "<ListenerCount>1</ListenerCount>" in answer.text

@@ -83,6 +83,7 @@ def test_command_has_exactly_the_members_that_sdks_expect(case: dict[str, Any]) 
 
 @pytest.mark.parametrize("filler", ["x", '"', "\xe9"])
 def test_command_stays_below_the_text_limit_after_escaping(filler: str) -> None:
+    """C04"""
     headers = {"A": filler * (CONTROL_TEXT_LIMIT if filler == "x" else CONTROL_TEXT_LIMIT // 2)}
     with pytest.raises(HeadTooLarge):
         encode_accept("a", "i", headers, PEER)
