@@ -22,7 +22,7 @@ from app.edge.refusal import note_refusal
 from app.edge.streams import StreamSender
 from app.edge.websocket import LINGER_SECONDS
 from app.edge.wheel import Deadline
-from app.errors import Close, GatewayDraining, Overloaded, RelayError, TooSlow
+from app.errors import Close, GatewayDraining, KeysPending, Overloaded, RelayError, TooSlow
 from app.namespace import Right
 from app.telemetry import new_tracking_id
 from app.wire.azure.handshake import Action, Handshake, matching_path
@@ -66,10 +66,11 @@ class PreambleConnection(asyncio.Protocol):
             return
         try:
             preamble = self._reader.feed(data)
+        except RelayError as error:
+            self._refuse(error)
+        else:
             if preamble is not None:
                 self._hand_over(preamble)
-        except Exception as error:
-            self._refuse(self.context.shown(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
@@ -91,13 +92,23 @@ class PreambleConnection(asyncio.Protocol):
     # --- inside ---
 
     def _hand_over(self, preamble: Preamble) -> None:
-        transport, context = self._transport, self.context
-        assert transport is not None
-        via = parse_via(preamble.via)
-        sender = open_session(context, transport, via)
-        self._leave()
-        transport.set_protocol(sender)
-        sender.begin(preamble.encode(via.text))
+        """The connection becomes a sender's, or is refused."""
+        transport = self._transport
+        if self._reader is None or transport is None:  # it was lost or refused while keys were fetched
+            return
+        try:
+            via = parse_via(preamble.via)
+            sender = open_session(self.context, transport, via)
+        except KeysPending as pending:  # within the preamble's deadline
+            transport.pause_reading()
+            pending.then(lambda: self._hand_over(preamble))
+        except Exception as error:
+            self._refuse(self.context.shown(error))
+        else:
+            self._leave()
+            transport.resume_reading()
+            transport.set_protocol(sender)
+            sender.begin(preamble.encode(via.text))
 
     def _refuse(self, error: RelayError) -> None:
         if self._reader is None or self._transport is None:
@@ -105,6 +116,7 @@ class PreambleConnection(asyncio.Protocol):
         self._leave()
         note_refusal(self.context, None, error, new_tracking_id(None, self.context.node))
         transport = self._transport
+        transport.resume_reading()
         transport.write(encode_record(Record(Kind.FAULT, fault_of(error))))
         if transport.can_write_eof():
             transport.write_eof()

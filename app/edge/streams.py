@@ -1,7 +1,7 @@
 """A `net.tcp` session joined to its listener: raw bytes on the sender's side, a WebSocket on the listener's.
 
-Theory. It is a splice (see `splice.py`) whose sender speaks no frames. What a sender writes leaves as binary messages,
-one for each read; what the listener sends, in messages of whatever type and size, leaves as bytes. The end of a
+Theory. It is a splice (see `splice.py`) whose sender speaks no frames. What a sender writes leaves as binary messages
+of at most 64 KiB; what the listener sends, in messages of whatever type and size, leaves as bytes. The end of a
 direction is a FIN on one side and a Close on the other. A side that is lost without it resets its mate. When both
 directions have passed an End record, or the client begins another session, this one is over and so are the
 connections: the next session, on the client's next connection, is admitted and routed anew.
@@ -23,7 +23,7 @@ from app.edge.sockets import AcceptingListener, WaitingSender
 from app.errors import PeerWireError, RelayError
 from app.namespace import Relay
 from app.wire.azure.handshake import Handshake
-from app.wire.frames import BINARY, CLOSE, PING, PONG, encode_frame, frame_head, parse_close
+from app.wire.frames import BINARY, CLOSE, PING, PONG, WHOLE_FRAME_BYTES, encode_frame, frame_head, parse_close
 from app.wire.http import Head, Headers
 from app.wire.nettcp.faults import fault_of
 from app.wire.nettcp.records import Kind, Record, encode_record
@@ -80,10 +80,14 @@ class StreamSender(WaitingSender):
         if mate is None or self.has_ended or self.is_ending:
             return
         ended_at = self.trail.follow(data)
-        whole = bytes(data if ended_at is None else data[:ended_at])  # the buffer is everybody's
-        self.context.counters["spliced_bytes"] += len(whole)
-        if whole and not mate.is_lost:
-            mate.outflow.write_all([frame_head(BINARY, len(whole)), whole], len(whole))
+        size = len(data) if ended_at is None else ended_at
+        self.context.counters["spliced_bytes"] += size
+        if size and not mate.is_lost:
+            parts: list[bytes] = []
+            for at in range(0, size, WHOLE_FRAME_BYTES):
+                piece = bytes(data[at : min(at + WHOLE_FRAME_BYTES, size)])  # the buffer is everybody's
+                parts += frame_head(BINARY, len(piece)), piece
+            mate.outflow.write_all(parts, size)
         if ended_at is not None:
             self.has_ended = True
             self._on_end()

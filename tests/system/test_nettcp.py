@@ -325,16 +325,18 @@ async def test_a_relay_that_requires_transport_security_takes_sessions_inside_tl
     assert service.ends == ["end"]
 
 
-async def test_the_command_puts_a_service_behind_a_relay(world: World) -> None:
+async def test_the_command_makes_a_relay_and_puts_a_service_behind_it(world: World) -> None:
     service = Service("Calc", "c:")
     env = {"FANWAY_URL": world.url, "FANWAY_KEY_NAME": KEY_NAME, "FANWAY_KEY": KEY}
-    async with service.running(), running(FANWAY, "listen", "calc", "--to", service.url, env=env):
+    command = (FANWAY, "listen", "made/here", "--profile", "netTcp", "--client-authorization", "none")
+    async with service.running(), running(*command, "--to", service.url, env=env):
         while True:  # until it listens
             client = await Client.connect(world)
-            await client.write(preamble(via(world, "calc")))
+            await client.write(preamble(via(world, "made/here")))
             record = await client.receive()
             if record == Record(Kind.PREAMBLE_ACK):
                 break
             client.drop()
         assert await client.call(b"x") == Record(MESSAGE, b"c:x")
+        assert world.namespace.relays["made/here"].profile == "netTcp"
         await client.close()

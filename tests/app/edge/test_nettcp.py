@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from nettcp_peers import Client, preamble
+from tokens import SECRET, running_provider, signed
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from wires import until
@@ -288,3 +289,26 @@ async def test_a_door_inside_tls_needs_a_certificate(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nettcp_tls_listen"):
         async with running_gateway(tmp_path, nettcp_tls_listen="127.0.0.1:0"):
             pass
+
+
+async def test_a_web_token_admits_as_a_signature_does_also_while_keys_are_fetched(tmp_path: Path) -> None:
+    async with running_provider() as provider:
+        identity = {
+            "signers": [{"name": "backend", "algorithm": "HS256", "key": SECRET}],
+            "issuers": [{"issuer": provider.url}],
+        }
+        async with running_gateway(tmp_path, relays=RELAYS, nettcp_listen="127.0.0.1:0", identity=identity) as world:
+            await world.listen("guarded")
+            for token in (
+                provider.token(roles=["Azure Relay Sender"]),
+                signed({"sub": "42", "open": ["guarded/**"]}),
+            ):
+                client = await Client.connect(world)
+                data = preamble(via(world, f"guarded?sb-hc-token={token}"))
+                await client.write(data[:-1])
+                await client.write(data[-1:])
+                assert await client.reader.readexactly(3) == data[:3]  # the listener echoes
+            for token in (provider.token(roles=["Azure Relay Listener"]), signed({"publish": ["guarded"]})):
+                assert (
+                    await fault(world, preamble(via(world, f"guarded?sb-hc-token={token}"))) == "EndpointAccessDenied"
+                )
