@@ -96,6 +96,7 @@ class PreambleConnection(asyncio.Protocol):
         transport = self._transport
         if self._reader is None or transport is None:  # it was lost or refused while keys were fetched
             return
+        via: Via | None = None
         try:
             via = parse_via(preamble.via)
             sender = open_session(self.context, transport, via)
@@ -103,18 +104,18 @@ class PreambleConnection(asyncio.Protocol):
             transport.pause_reading()
             pending.then(lambda: self._hand_over(preamble))
         except Exception as error:
-            self._refuse(self.context.shown(error))
+            self._refuse(self.context.shown(error), _head(via, via.raw_path) if via is not None else None)
         else:
             self._leave()
             transport.resume_reading()
             transport.set_protocol(sender)
             sender.begin(preamble.encode(via.text))
 
-    def _refuse(self, error: RelayError) -> None:
+    def _refuse(self, error: RelayError, head: Head | None = None) -> None:
         if self._reader is None or self._transport is None:
             return
         self._leave()
-        note_refusal(self.context, None, error, new_tracking_id(None, self.context.node))
+        note_refusal(self.context, head, error, new_tracking_id(None, self.context.node))
         transport = self._transport
         transport.resume_reading()
         transport.write(encode_record(Record(Kind.FAULT, fault_of(error))))

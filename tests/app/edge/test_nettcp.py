@@ -135,6 +135,18 @@ async def test_without_a_listener_there_is_no_endpoint(world: World) -> None:
     assert await fault(world, preamble(via(world, "calc"))) == "EndpointNotFound"
 
 
+async def test_the_log_says_where_a_refused_session_led_and_not_by_which_token(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "fanway.edge"):
+        text = via(world, f"guarded?sb-hc-token={quote(world.token('guarded', key='wrong'), safe='')}")
+        assert await fault(world, preamble(text)) == "EndpointAccessDenied"
+    [line] = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert "/$hc/guarded: 401" in line
+    assert "Signature" not in line
+    assert "_G0" in line
+
+
 async def test_a_relay_of_another_kind_is_no_endpoint(world: World) -> None:
     await world.listen("soap")
     assert await fault(world, preamble(via(world, "soap"))) == "EndpointNotFound"

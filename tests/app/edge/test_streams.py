@@ -40,6 +40,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield running
 
 
+@pytest.fixture
+async def tls_world(tmp_path: Path) -> AsyncIterator[World]:
+    async with running_gateway(tmp_path, relays=RELAYS, nettcp_tls_listen="127.0.0.1:0", tls=True) as running:
+        yield running
+
+
 async def begun(world: World, address: str = "calc", query: str = "") -> Session:
     met: asyncio.Future[Wire] = asyncio.get_running_loop().create_future()
 
@@ -47,8 +53,8 @@ async def begun(world: World, address: str = "calc", query: str = "") -> Session
         met.set_result(await upgraded(world, accept["address"].removeprefix(world.ws)))
 
     control = await world.listen(address, on_accept=on_accept)
-    client = await Client.connect(world)
-    via = f"net.tcp://127.0.0.1/{address}"
+    client = await Client.connect(world, world.nettcp_tls_port, world.tls() if world.nettcp_tls_port else None)
+    via = f"net.tcp://localhost/{address}"
     await client.write(preamble(via + query))
     async with asyncio.timeout(10):
         listener = await met
@@ -216,3 +222,45 @@ async def test_a_draining_gateway_ends_sessions_in_good_order(world: World) -> N
     assert await client.rest() == b""
     assert (await closed(listener))[0] == 1012
     await stopping
+
+
+async def test_the_end_of_a_client_inside_tls_is_a_close(tls_world: World) -> None:
+    """TLS has no half-close here: what ends, ends both directions."""
+    client, listener = await begun(tls_world)
+    await client.send(MESSAGE)
+    client.writer.close()
+    assert (await frame(listener))[2] == encode_record(MESSAGE)
+    assert (await frame(listener))[0] == CLOSE
+    await listener.send(close_frame(1000))
+    assert await listener.rest() == b""
+    await over(tls_world)
+
+
+async def test_the_end_of_a_listener_ends_a_client_inside_tls(tls_world: World) -> None:
+    client, listener = await begun(tls_world)
+    await listener.send(masked(BINARY, encode_record(MESSAGE)) + close_frame(1000))
+    assert await client.receive() == MESSAGE
+    assert await client.receive() is None
+    assert await closed(listener) == (1000, "")
+    await over(tls_world)
+
+
+async def test_a_client_inside_tls_that_does_not_read_stops_the_listener(tls_world: World) -> None:
+    client, listener = await begun(tls_world)
+    cast(asyncio.Transport, client.writer.transport).pause_reading()
+    message = Record(Kind.SIZED_ENVELOPE, bytes(1 << 20))
+    count, written = 48, 0
+
+    async def flood() -> None:
+        nonlocal written
+        for _ in range(count):
+            await listener.send(masked(BINARY, encode_record(message)))
+            written += 1
+
+    flooding = asyncio.create_task(flood())
+    await until(lambda: tls_world.gateway.context.stalled == 1)
+    assert written < count
+    cast(asyncio.Transport, client.writer.transport).resume_reading()
+    for _ in range(count):
+        assert await client.receive() == message
+    await flooding
