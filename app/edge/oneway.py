@@ -1,11 +1,13 @@
 """One-way messages: a POST that is handed on and answered 202 at once (WCF Relay's NetOneway and NetEvent).
 
-A `netOneway` relay hands it to one listener, a `netEvent` relay to every listener, and as an event to those who
-subscribe at our own door. Delivery is at most once and nobody is told of it: a listener that cannot take the
-message now does not get it, and whatever a listener answers is read past.
+A `netOneway` relay hands it to one listener that takes it, a `netEvent` relay to every listener, and as an event to
+those who subscribe at our own door. Delivery is at most once and nobody is told of it: a listener that cannot take
+the message now does not get it, and whatever a listener answers is read past.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from app.edge.admission import admit, find_listener
 from app.edge.asked import Asked
@@ -17,7 +19,14 @@ from app.edge.passage import check_passage
 from app.edge.realm import NO_ENDPOINT, Admitted
 from app.edge.refusal import Door
 from app.edge.soap import may_bring_token
-from app.errors import EndpointNotFound, MethodNotAllowed, NoListener, PayloadTooLarge, RelayError, TooSlow
+from app.errors import (
+    EndpointNotFound,
+    MethodNotAllowed,
+    NoListener,
+    PayloadTooLarge,
+    RelayError,
+    TooSlow,
+)
 from app.namespace import Profile, Relay, Right
 from app.telemetry import new_tracking_id
 from app.wire.azure.choices import SENTENCES
@@ -103,7 +112,6 @@ class OneWay(Exchange):
     def _send(self, body: bytes) -> None:
         self.seam.patience.stop()
         relay, address, grant = self.admit()  # again: the body may have taken its time
-        listeners = self._listeners(relay, address)
         asked, head, context = self._asked, self.head, self.context
         via = asked.host or self._realm.namespace.name
         scheme = told_scheme(context, self.seam.transport, head, relay)
@@ -111,45 +119,46 @@ class OneWay(Exchange):
         peer = remote_endpoint(context, self.seam.transport, head)
         id = new_tracking_id(None, context.node)
         secret = context.nowhere.secret(id)
-        context.counters["one_way_messages"] += 1
-        for listener in listeners:
+        target = asked.target_as_sent if relay.keeps_path else asked.target
+
+        def hand(listener: ControlChannel) -> bool:
+            """Whether the listener takes the message."""
             nowhere = request_address(listener.base, asked.entity(relay), id, secret)
-            target = asked.target_as_sent if relay.keeps_path else asked.target
             command = encode_request(nowhere, id, target, head.method, headers, head.has_body, peer)
             try:
                 listener.deliver(command, body if head.has_body else None)
             except RelayError:
-                another = self._another(relay, address, listeners)
-                if another is None:
-                    context.counters["one_way_losses"] += 1
-                else:
-                    listeners.append(another)
+                return False
+            return True
+
+        context.counters["one_way_messages"] += 1
         if relay.profile is Profile.NET_EVENT:
-            publication = bare_publication(head.get("content-type"), body)
-            publish(self._realm, relay, address, publication, context.clock())
+            self._hand_to_all(relay, hand)
+            publish(self._realm, relay, address, bare_publication(head.get("content-type"), body), context.clock())
+        else:
+            self._hand_to_one(relay, address, hand)
         self.respond(202, [("Date", self.seam.date())])
 
-    def _listeners(self, relay: Relay, address: str) -> list[ControlChannel]:
-        """Who gets it. Raises NoListener where that is nobody."""
-        realm = self._realm
-        if relay.profile is Profile.NET_ONEWAY:
-            return [find_listener(realm, relay, address, self.head)]
-        wanted = listener_filter(self.head.headers)
-        listeners = realm.roster.listeners(relay.key)
-        if wanted is not None:
+    def _hand_to_all(self, relay: Relay, hand: Callable[[ControlChannel], bool]) -> None:
+        """Every listener that the sender admits. Raises NoListener where nobody is there at all."""
+        listeners = self._realm.roster.listeners(relay.key)
+        if (wanted := listener_filter(self.head.headers)) is not None:
             listeners = [listener for listener in listeners if wanted.admits(listener.id)]
-        if not listeners and not realm.router.subscriptions(relay.key):
+        if not listeners and not self._realm.router.subscriptions(relay.key):
             raise NoListener(SENTENCES[NoListener])
-        return listeners
+        self.context.counters["one_way_losses"] += sum([not hand(listener) for listener in listeners])
 
-    def _another(self, relay: Relay, address: str, asked: list[ControlChannel]) -> ControlChannel | None:
-        """Where a message goes to one: who may get it instead of those that took nothing."""
-        if relay.profile is not Profile.NET_ONEWAY:
-            return None
-        try:
-            return find_listener(self._realm, relay, address, self.head, asked)
-        except NoListener:
-            return None
+    def _hand_to_one(self, relay: Relay, address: str, hand: Callable[[ControlChannel], bool]) -> None:
+        """One listener that takes it, chosen fairly. Raises NoListener where nobody is there at all."""
+        listener: ControlChannel | None = find_listener(self._realm, relay, address, self.head)
+        refused: list[ControlChannel] = []
+        while listener is not None and not hand(listener):
+            refused.append(listener)
+            try:
+                listener = find_listener(self._realm, relay, address, self.head, refused)
+            except NoListener:
+                listener = None
+        self.context.counters["one_way_losses"] += listener is None
 
     def _await_body(self) -> None:
         self.seam.patience.set(self.context.settings.deadlines.idle_seconds, self._on_timeout)
