@@ -34,6 +34,8 @@ from app.wire.azure.commands import encode_request
 from app.wire.azure.handshake import listener_filter, matching_path, request_address
 from app.wire.azure.soap import TokenSearch
 from app.wire.native.publication import bare_publication
+from fanout.address import check_address
+from fanout.errors import InvalidAddress
 
 MAX_BODY_BYTES = 64 * 1024
 TOO_LARGE = f"A one-way message holds at most {MAX_BODY_BYTES} bytes."
@@ -134,7 +136,8 @@ class OneWay(Exchange):
         context.counters["one_way_messages"] += 1
         if relay.profile is Profile.NET_EVENT:
             self._hand_to_all(relay, hand)
-            publish(self._realm, relay, address, bare_publication(head.get("content-type"), body), context.clock())
+            publication = bare_publication(head.get("content-type"), body)
+            publish(self._realm, relay, _event_address(relay, address), publication, context.clock())
         else:
             self._hand_to_one(relay, address, hand)
         self.respond(202, [("Date", self.seam.date())])
@@ -166,3 +169,14 @@ class OneWay(Exchange):
     def _on_timeout(self) -> None:
         self.is_keep_alive = False
         self.refuse(TooSlow("The request's body did not arrive in time."))
+
+
+def _event_address(relay: Relay, address: str) -> str:
+    """Where subscribers see an event that was sent to `address`: there, unless that is no address for events.
+
+    What follows the relay's own path is the application's and may be anything.
+    """
+    try:
+        return check_address(address)
+    except InvalidAddress:
+        return relay.name

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from wires import frame, masked, until, upgrade_head, upgraded
+from wires import ask, frame, masked, until, upgrade_head, upgraded
 from worlds import Listener, World, running_gateway
 
 from app.edge.control import MAX_OWED_BYTES, ControlChannel
@@ -207,6 +208,29 @@ async def test_subscribers_of_our_own_door_get_what_is_sent_to_all(world: World)
         await until(lambda: not world.gateway.context.realms[world.namespace].roster.count("alarms"))
         assert (await world.client.post("/alarms", content=b"x", headers=world.auth())).status_code == 202
     await until(lambda: "alarms" not in world.namespace.relays)
+
+
+async def test_events_have_addresses_even_where_messages_have_none(world: World) -> None:
+    """What follows the relay's path may be anything; what no event can have is seen at the relay itself, and once."""
+    await listening(world, "netEvent")
+    seen: list[str] = []
+
+    async def follow() -> None:
+        headers = {**world.auth(), "Accept": "application/x-ndjson"}
+        async with world.client.stream("GET", "/-/events/alarms/**", headers=headers) as stream:
+            async for line in stream.aiter_lines():
+                event = json.loads(line)
+                seen.append(event["fanwayaddress"] if event["type"] == "fanway.event" else event["type"])
+
+    following = asyncio.create_task(follow())
+    await until(lambda: seen == ["fanway.ready"])
+    odd = ["*", "**", "a//b", "%2e%2e/x", "a%2Fb", "%00", "a" * 200]
+    for path in ["ALARMS/fire/7", *[f"alarms/{suffix}" for suffix in odd], "alarms/%C3%A9"]:
+        wire = await ask(world, f"/{path}", f"ServiceBusAuthorization: {world.token()}", method="POST")
+        assert (await wire.answer())[0] == 202, path
+    await until(lambda: len(seen) == 3 + len(odd))
+    assert seen[1:] == ["alarms/fire/7", *["alarms"] * len(odd), "alarms/é"]
+    following.cancel()
 
 
 async def test_other_doors_say_where_messages_go(world: World) -> None:
