@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs the programs that the end-to-end tests run as real clients: curl, Node.js with the hyco modules, Chromium, Java
-# with the WebSocket library of Azure's SDK, Mono with its WCF.
+# with the WebSocket library of Azure's SDK, Mono with its WCF; and the proxies of docs/proxies.
 # As root with apt-get what is missing is installed; otherwise its tests are skipped, each saying why.
 set -euo pipefail
 cd "$(dirname "$0")/node"
 
 missing=()
 programs=(curl:curl node:nodejs npm:npm chromium:chromium java:default-jdk-headless mvn:maven)
+programs+=(nginx:nginx-light haproxy:haproxy caddy:caddy)
 for program in "${programs[@]}" mono:mono-runtime mcs:mono-mcs; do
   command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
 done

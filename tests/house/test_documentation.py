@@ -151,9 +151,11 @@ def test_provisioning_files_that_are_shown_are_sound(tmp_path: Path) -> None:
 
 
 def test_settings_files_that_are_shown_are_sound(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
-    shown = re.findall(r"^```toml settings\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    assert shown
+    pages = [page.read_text("utf-8") for page in (ROOT / "docs").glob("*.md")]
+    shown = [
+        text for page in pages for text in re.findall(r"^```toml settings\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ]
+    assert len(shown) >= 2
     for text in shown:
         (tmp_path / "settings.toml").write_text(text, "utf-8")
         assert load_settings(file=tmp_path / "settings.toml").model_fields_set
