@@ -13,6 +13,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ def compare(tape: Tape, file: str, about: str) -> None:
     if os.environ.get("RECORD_TRANSCRIPTS"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(_written(told), "utf-8")
-    assert told == json.loads(path.read_text("utf-8"))
+    if told != json.loads(kept := path.read_text("utf-8")):
+        lines = unified_diff(kept.splitlines(), _written(told).splitlines(), "kept", "now", lineterm="", n=0)
+        raise AssertionError("\n".join(["the conversation went differently; RECORD_TRANSCRIPTS=1 keeps it:", *lines]))
 
 
 def _written(told: dict[str, Any]) -> str:
