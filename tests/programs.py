@@ -20,6 +20,7 @@ from worlds import World
 
 NODE_SCRIPTS = Path(__file__).parent / "node"
 JAVA_PEER = Path(__file__).parent / "java"
+JAVA_SDK = JAVA_PEER / "sdk"
 FANWAY = Path(sys.executable).with_name("fanway")
 PATIENCE = 30  # seconds for the next line; far more than any needs
 
@@ -42,17 +43,19 @@ def require_node_modules() -> str:
     return node
 
 
-def require_java_peer() -> str:
-    """The class path of the Java peer, compiled from what Maven fetched before."""
+def require_java(folder: Path = JAVA_PEER) -> str:
+    """The class path of the Java program in this folder, compiled from what Maven fetched before."""
     require("java")
     maven = require("mvn")
     command = [maven, "-o", "-q", "-B", "process-classes"]
-    built = subprocess.run(command, cwd=JAVA_PEER, capture_output=True, text=True, timeout=120, check=False)
+    built = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     if "COMPILATION ERROR" in built.stdout:
         pytest.fail(built.stdout)
     if built.returncode:
-        pytest.skip("the Java libraries are not installed")
-    return f"{JAVA_PEER}/target/classes:{JAVA_PEER}/target/lib/*"
+        pytest.skip(
+            "azure-relay, the SDK for Java, is not installed" if folder == JAVA_SDK else "Jetty is not installed"
+        )
+    return f"{folder}/target/classes:{folder}/target/lib/*"
 
 
 class Program:

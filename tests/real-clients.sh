@@ -29,7 +29,12 @@ if command -v npm >/dev/null && ! [[ node_modules/.package-lock.json -nt package
   npm ci --silent || echo "npm could not install the Node modules: the tests that need them are skipped."
 fi
 
-if command -v mvn >/dev/null && ! [[ ../java/target/lib -nt ../java/pom.xml ]]; then
-  echo "Installing the Java libraries ..."
-  (cd ../java && mvn -q -B process-classes) >/dev/null || echo "Maven could not install the Java libraries: the tests that need them are skipped."
+if command -v mvn >/dev/null; then
+  for folder in ../java ../java/sdk; do
+    if ! [[ $folder/target/lib -nt $folder/pom.xml ]]; then
+      echo "Installing the Java libraries of tests/${folder#../} ..."
+      (cd "$folder" && mvn -q -B process-classes) >/dev/null 2>&1 ||
+        echo "Maven could not install them: the tests that need them are skipped."
+    fi
+  done
 fi

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from programs import (
     StartNode,
     StartPeer,
     require,
-    require_java_peer,
+    require_java,
     require_node_modules,
     running,
 )
@@ -83,24 +83,33 @@ async def dotnet(tmp_path: Path) -> AsyncIterator[DotNet]:
 @pytest.fixture(scope="module")
 def java_classes() -> str:
     """The Java peer, compiled."""
-    return require_java_peer()
+    return require_java()
 
 
 @pytest.fixture
-async def java_peer(java_classes: str, tmp_path: Path) -> AsyncIterator[StartPeer]:
-    """Starts the Java peer with these options; it trusts the authority by the documented recipe's own commands."""
+def java_trust(tmp_path: Path) -> Callable[[Path], Awaitable[list[str]]]:
+    """The arguments by which a Java program trusts an authority, after the documented recipe's own commands."""
     require("keytool")
+
+    async def trust(authority: Path) -> list[str]:
+        [recipe] = [each for each in recipes(authority) if each.client == "Java"]
+        keytool, java = recipe.lines
+        if not (tmp_path / "fanway.p12").exists():
+            made = await asyncio.create_subprocess_exec("bash", "-ec", f"{keytool} 2>/dev/null", cwd=tmp_path)
+            assert await made.wait() == 0
+        properties = [each.replace("fanway.p12", f"{tmp_path}/fanway.p12") for each in shlex.split(java)[1:]]
+        return [*properties, "-Dorg.eclipse.jetty.LEVEL=OFF", "-Dorg.eclipse.jetty.util.log.announce=false"]
+
+    return trust
+
+
+@pytest.fixture
+async def java_peer(java_classes: str, java_trust: Callable[[Path], Awaitable[list[str]]]) -> AsyncIterator[StartPeer]:
+    """Starts the Java peer with these options; it trusts the authority."""
     async with contextlib.AsyncExitStack() as programs:
 
         async def start(authority: Path, **options: str) -> Program:
-            [recipe] = [each for each in recipes(authority) if each.client == "Java"]
-            keytool, java = recipe.lines
-            if not (tmp_path / "fanway.p12").exists():
-                made = await asyncio.create_subprocess_exec("bash", "-ec", f"{keytool} 2>/dev/null", cwd=tmp_path)
-                assert await made.wait() == 0
-            properties = [each.replace("fanway.p12", f"{tmp_path}/fanway.p12") for each in shlex.split(java)[1:]]
-            quiet = ["-Dorg.eclipse.jetty.LEVEL=OFF", "-Dorg.eclipse.jetty.util.log.announce=false"]
-            command = ["java", "-XX:TieredStopAtLevel=1", *quiet, *properties, "-cp", java_classes, "Peer"]
+            command = ["java", "-XX:TieredStopAtLevel=1", *await java_trust(authority), "-cp", java_classes, "Peer"]
             return await programs.enter_async_context(running(*command, json.dumps(options)))
 
         yield start
