@@ -25,7 +25,7 @@ import uvicorn
 import uvloop
 
 from app.access.authorize import Authorizer
-from app.access.operator import Operators, StaticToken
+from app.access.operator import Operators, StaticToken, WebTokenOperators
 from app.config import Arm, Bind, ConfigurationError, Settings, parse_bind
 from app.edge import nettcp
 from app.edge.context import Context
@@ -94,7 +94,9 @@ class Gateway:
             self.tls = open_certificates(self.settings, self.opened.folder, self.hosts, self.registry.namespaces)
             if isinstance(self._clock, MovableClock):
                 self.emulator = Emulator(self.opened, self.context, self._clock)
-            self.operators = Operators([StaticToken(self.opened.operator_token)])
+            self.operators = Operators(
+                [StaticToken(self.opened.operator_token), WebTokenOperators(self.vouchers, self._clock)]
+            )
             listens = self._bind()
             self.ports = _ports(listens)
             self.server = self._build_server(listens)

@@ -18,6 +18,11 @@ from fanout.errors import InvalidPattern
 RightName = Literal["Listen", "Send", "Manage"]
 
 RELAY_AUDIENCES = ("https://relay.azure.net/", "https://relay.azure.net")
+MANAGEMENT_AUDIENCES = (
+    "https://management.azure.com/",
+    "https://management.azure.com",
+    "https://management.core.windows.net/",
+)
 EVERY_NAMESPACE = "*"
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2, of HS256
 MAX_KEY_FILE_BYTES = 64 * 1024
@@ -65,7 +70,8 @@ class Issuer(_Part):
     jwks_uri: str | None = None  # None: as its /.well-known/openid-configuration says
     namespace: str | None = None  # None: the gateway's own; `*`: every
     grants: tuple[ClaimRule, ...] = Field(default_factory=_built_in)
-    operators: tuple[ClaimValue, ...] = ()  # who of them may call the management of all namespaces
+    operators: tuple[ClaimValue, ...] = ()  # who of them may manage the whole gateway, as Azure's management API does
+    operator_audiences: tuple[str, ...] = Field(default=MANAGEMENT_AUDIENCES, min_length=1)
 
     @model_validator(mode="after")
     def _is_reachable(self) -> Issuer:

@@ -18,6 +18,7 @@ from bench import (
     sse,
     streams,
     tls,
+    tokens,
 )
 from bench.row import Row
 
@@ -35,6 +36,7 @@ ROWS: tuple[Row, ...] = (
     bodies.ROW,
     streams.ROW,
     relays.ROW,
+    tokens.ROW,
     *idle.ROWS,
     *tls.ROWS,
 )

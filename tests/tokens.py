@@ -65,12 +65,16 @@ class Provider:
     asked: list[str] = field(default_factory=list)
     answer: Answer | None = None  # instead of the proper one
     gate: asyncio.Event = field(default_factory=asyncio.Event)  # answers wait for it
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    def token(self, kid: str = "one", key: Any = RSA_KEY, algorithm: str = "RS256", **claims: Any) -> str:
+    def token(self, kid: str | None = "one", key: Any = RSA_KEY, algorithm: str = "RS256", **claims: Any) -> str:
         return signed({"iss": self.url, "aud": AUDIENCE, "sub": "somebody", **claims}, key, algorithm, kid)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
             head = await reader.readuntil(b"\r\n\r\n")
             path = head.split(b" ")[1].decode()
             self.asked.append(path)
@@ -82,7 +86,18 @@ class Provider:
             else:
                 respond(writer, {"keys": self.keys})
             await writer.drain()
-        writer.close()
+            writer.close()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self.tasks.discard(task)
+
+    async def stop(self) -> None:
+        """End what is still being answered."""
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def respond(writer: asyncio.StreamWriter, content: Any, status: str = "200 OK", *headers: str) -> None:
@@ -100,4 +115,4 @@ async def running_provider() -> AsyncIterator[Provider]:
     provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         yield provider
-        provider.gate.set()
+        await provider.stop()

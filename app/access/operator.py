@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from app.errors import Unauthorized
+from app.access.voucher import Vouchers
+from app.access.webtoken import is_web_token
+from app.errors import KeysPending, Unauthorized
 
 MISSING_BEARER = "Authentication failed. The 'Authorization' header is missing or is not 'Bearer <token>'."
 INVALID_BEARER = "The access token is not good here."
@@ -30,6 +33,28 @@ class StaticToken:
     async def verify(self, bearer: str) -> None:
         """In time that does not depend on how much of the token is right. Raises `Unauthorized`."""
         if not hmac.compare_digest(bearer.encode("utf-8", "surrogateescape"), self._token):
+            raise Unauthorized(INVALID_BEARER)
+
+
+class WebTokenOperators:
+    """Holders of JSON Web Tokens whose claims say so. `clock` is unix seconds."""
+
+    def __init__(self, vouchers: Vouchers, clock: Callable[[], float]) -> None:
+        self._vouchers = vouchers
+        self._clock = clock
+
+    async def verify(self, bearer: str) -> None:
+        """Once the keys of its issuer are there. Raises `Unauthorized`, `IssuerUnreachable`."""
+        if not is_web_token(bearer):
+            raise Unauthorized(INVALID_BEARER)
+        try:
+            is_operator = self._vouchers.is_operator(bearer, self._clock())
+        except KeysPending as pending:
+            ready = asyncio.Event()
+            pending.then(ready.set)
+            await ready.wait()
+            is_operator = self._vouchers.is_operator(bearer, self._clock())
+        if not is_operator:
             raise Unauthorized(INVALID_BEARER)
 
 

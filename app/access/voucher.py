@@ -52,7 +52,11 @@ class Provider:
         return token.issuer
 
     def is_operator(self, token: WebToken) -> bool:
-        """Whether a verified token's claims make its holder an operator of the whole gateway."""
+        """Whether a verified token's claims make its holder an operator of the whole gateway.
+
+        Raises `Unauthorized` when it is meant for another audience.
+        """
+        check_audience(token, self._settings.operator_audiences)
         return any(each.value in values_of(token.claims, each.claim) for each in self._settings.operators)
 
 
@@ -122,7 +126,6 @@ class Vouchers:
         """Whether a token is good now and makes its holder an operator of the whole gateway. Raises as `grant`."""
         token = parse_web_token(text)
         voucher, _ = self._verified(token, None)
-        voucher.limit_of(token)
         expires_at, _ = lifetime(token, now, self._skew_seconds)
         return now <= expires_at and voucher.is_operator(token)
 

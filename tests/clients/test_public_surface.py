@@ -7,7 +7,17 @@ import fanway
 
 def test_the_public_names_are_these() -> None:
     verbs = {"connect", "Relay"}
-    values = {"Answer", "ConnectionState", "Event", "Receipt", "Request", "Response", "Socket", "Subscription"}
+    values = {
+        "Answer",
+        "ConnectionState",
+        "Event",
+        "Receipt",
+        "Request",
+        "Response",
+        "Socket",
+        "Subscription",
+        "Ticket",
+    }
     errors = {name for name in fanway.__all__ if name.endswith("Error")}
     assert set(fanway.__all__) == verbs | values | errors
     assert all(issubclass(getattr(fanway, name), fanway.RelayError) for name in errors)

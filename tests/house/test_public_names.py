@@ -33,6 +33,7 @@ SDK = [
     "ServerBusyError",
     "Socket",
     "Subscription",
+    "Ticket",
     "connect",
 ]
 ENGINE = {"address", "errors", "event", "history", "plan", "roster", "router", "subscription", "tick", "trie"}

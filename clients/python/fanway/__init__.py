@@ -24,6 +24,7 @@ from fanway.relay import Answer, Relay, connect
 from fanway.socket import Socket
 from fanway.status import ConnectionState
 from fanway.subscription import Subscription
+from fanway.tickets import Ticket
 
 __all__ = [
     "Answer",
@@ -46,5 +47,6 @@ __all__ = [
     "ServerBusyError",
     "Socket",
     "Subscription",
+    "Ticket",
     "connect",
 ]

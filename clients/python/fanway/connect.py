@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fanway.errors import ConfigurationError
-from fanway.token import Credential
+from fanway.token import Credential, TokenProvider
 
 DEFAULT_DATA = ".fanway"
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https", "sb": "https"}
@@ -127,7 +127,7 @@ def resolve(
     *,
     key_name: str | None = None,
     key: str | None = None,
-    token: str | None = None,
+    token: str | TokenProvider | None = None,
     connection_string: str | None = None,
     ca: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
@@ -137,9 +137,10 @@ def resolve(
     """The gateway to use: arguments, FANWAY_* variables, then `connection.json` in the data folder.
 
     `namespace` names one of those that the gateway of the data folder holds. Raises ConfigurationError saying what to
-    set when nothing was found.
+    set when nothing was found. `token` is one, or a function that gives one whenever it is needed.
     """
-    given = _settings(url, key_name, key, token, connection_string)
+    provider = token if callable(token) else None
+    given = _settings(url, key_name, key, None if callable(token) else token, connection_string)
     inherited = _settings(
         environ.get("FANWAY_URL"),
         environ.get("FANWAY_KEY_NAME"),
@@ -165,7 +166,9 @@ def resolve(
     authority = os.fspath(ca) if ca else environ.get("FANWAY_CA") or (_text(stored, "ca") if is_own else "")
     return Gateway(
         base,
-        _credential(given, inherited, stored if is_own else {}, base),
+        Credential(provider=provider, scope=given["scope"])
+        if provider is not None
+        else _credential(given, inherited, stored if is_own else {}, base),
         authority or None,
         _text(stored, "namespace") if is_own else "",
         base if base.startswith("https:") else (_text(stored, "tls_url") if is_own else ""),

@@ -26,6 +26,8 @@ from fanway.listener_wire import Demand, Profile, Terms, connect_url
 from fanway.session import Session
 from fanway.socket import Socket, open_socket
 from fanway.subscription import Subscription
+from fanway.tickets import Ticket, ask_ticket
+from fanway.token import TokenProvider
 
 SocketHandler = Callable[[Socket], Awaitable[None]]
 H = TypeVar("H", bound=Callable[..., Any])
@@ -297,6 +299,21 @@ class Relay:
             self._client.event_hooks = {"request": [on_request]}
         return self._client
 
+    async def ticket(
+        self,
+        *,
+        seconds: float | None = None,
+        until: float | None = None,
+        once: bool = False,
+        allow: Mapping[str, Iterable[str]] | None = None,
+    ) -> Ticket:
+        """A short-lived stand-in for one's token, to be handed to a browser and to stand in its URLs.
+
+        It can be used for `seconds` (60), once or often; what it opens ends at `until` (unix seconds), at the latest
+        with the token. `allow` narrows it: patterns for each action, `{"subscribe": ["user/42/**"]}`.
+        """
+        return await ask_ticket(self.gateway, self._http(), seconds, until, once, allow)
+
     async def _settled(self) -> None:
         """One's own listeners come first, so that a program can ask itself."""
         for listener in list(self._listeners.values()):
@@ -311,14 +328,15 @@ def connect(
     *,
     key_name: str | None = None,
     key: str | None = None,
-    token: str | None = None,
+    token: str | TokenProvider | None = None,
     connection_string: str | None = None,
     ca: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
 ) -> Relay:
     """A Relay, to be used as `async with fanway.connect() as relay`.
 
-    What is not given comes from FANWAY_CONNECTION_STRING, FANWAY_URL, FANWAY_KEY_NAME, FANWAY_KEY,
+    `token` is a signature, a JSON Web Token, or a function that gives one whenever it is needed, so that connections
+    are renewed. What is not given comes from FANWAY_CONNECTION_STRING, FANWAY_URL, FANWAY_KEY_NAME, FANWAY_KEY,
     FANWAY_TOKEN, FANWAY_CA, then from `connection.json` in the data folder (`data`, FANWAY_DATA or
     `./.fanway`). Raises ConfigurationError when that is not enough.
     """

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from subscribers import NdjsonStream, SseStream, Stalled, ndjson, publish, receive, session, socket, sse, unchunked
+from tokens import SECRET, signed
+from websockets.exceptions import InvalidStatus
 from worlds import World, running_gateway
 
 from app.access.grant import Grant
@@ -32,9 +34,12 @@ RELAYS: list[dict[str, Any]] = [
 ]
 
 
+SIGNERS = {"signers": [{"name": "backend", "algorithm": "HS256", "key": SECRET}]}
+
+
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with running_gateway(tmp_path, relays=RELAYS) as running:
+    async with running_gateway(tmp_path, relays=RELAYS, identity=SIGNERS) as running:
         yield running
 
 
@@ -219,12 +224,16 @@ WAYS: list[tuple[Transport, Way, list[str]]] = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["signature", "web token"])
 @pytest.mark.parametrize(("way", "expected"), [row[1:] for row in WAYS], ids=[row[1].__name__ for row in WAYS])
 async def test_what_a_grant_does_not_permit_travels_on_no_way(
-    world: World, way: Way, expected: list[str], monkeypatch: pytest.MonkeyPatch
+    world: World, way: Way, expected: list[str], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S03: allowed `ruled/**`, but not `ruled/secret/**`; the grant's own answer rules every way."""
     permits = Grant.permits
+    if kind == "web token":
+        token = signed({"subscribe": ["ruled/**"], "publish": ["ruled/**"]})
+        monkeypatch.setattr(World, "auth", lambda *_, **__: {"ServiceBusAuthorization": token})
 
     def narrowed(self: Grant, right: Right, relay: Relay, address: str) -> bool:
         return permits(self, right, relay, address) and not (
@@ -248,6 +257,50 @@ async def test_what_a_grant_does_not_permit_travels_on_no_way(
 def test_every_transport_stands_in_the_table_of_ways() -> None:
     """S03: a new way cannot come without being walked."""
     assert {transport for transport, _, _ in WAYS} == set(Transport) - {Transport.POST}
+
+
+LISTED = {"subscribe": ["ruled/public", "ruled/*", "ruled/eu/**"], "publish": ["ruled/**"]}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "status"),
+    [
+        ("ruled/public", 200),
+        ("ruled/other", 200),
+        ("ruled/*", 200),
+        ("RULED/*", 200),
+        ("ruled/eu", 200),
+        ("ruled/eu/**", 200),
+        ("ruled/eu/*/x", 200),
+        ("ruled/**", 403),  # reaches further than what is listed
+        ("ruled/*/**", 403),
+        ("ruled", 403),
+        ("ruled/a/b", 403),
+        ("ruled/EU/a", 403),
+        ("orders/a", 403),
+    ],
+)
+async def test_a_web_token_opens_what_one_of_its_patterns_covers_by_every_transport(
+    world: World, pattern: str, status: int
+) -> None:
+    """S01: a wildcard is granted only where every address it can match is."""
+    auth = {"ServiceBusAuthorization": signed(LISTED)}
+    for accept, query in (("text/event-stream", ""), ("application/x-ndjson", ""), ("*/*", "?wait=0")):
+        async with world.client.stream(
+            "GET", f"/-/events/{pattern}{query}", headers={**auth, "Accept": accept}
+        ) as answer:
+            assert answer.status_code == status
+    for subprotocols in (None, ["cloudevents.json"]):
+        opening = socket(world, pattern, additional_headers=auth, subprotocols=subprotocols)
+        if status == 200:
+            async with opening:
+                continue
+        with pytest.raises(InvalidStatus) as refused:
+            await opening
+        assert refused.value.response.status_code == status
+    async with session(world, additional_headers=auth) as peer:
+        answered = await peer.subscribe(1, pattern)
+        assert (answered["t"], answered.get("status", 200)) == ("ok" if status == 200 else "err", status)
 
 
 # --- grants that end ---
