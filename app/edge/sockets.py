@@ -106,7 +106,8 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
 def open_below(context: Context, transport: asyncio.Transport, head: Head, address: str) -> Socket:
     """The socket that an upgrade on a host which leads to `address` becomes: whatever its path, it is a sender's."""
     head = head.under(address)
-    wish = parse_wish(head, f"/$hc{head.path}", context.settings.azure)
+    choices = context.settings.azure.model_copy(update={"missing_action_connects": True})
+    wish = parse_wish(head, f"/$hc{head.path}", choices)
     if wish.handshake.action is not Action.CONNECT:
         raise BadRequest("This host name leads to an address, where sockets are opened; listen at /$hc/{address}.")
     if context.is_draining:

@@ -48,9 +48,20 @@ def test_flags_win_over_variables_over_file_over_defaults(monkeypatch: pytest.Mo
     assert load_settings().data == Path("from-file")
 
 
+def test_what_azure_leaves_open_is_chosen_like_any_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "fanway.toml"
+    file.write_text('[azure]\nno_listener_request = 502\nclose_deleted = 4001\nno_listener_words = "Nobody is in."\n')
+    monkeypatch.setenv("FANWAY_AZURE__HEADER_BEFORE_QUERY", "false")
+    azure = load_settings(file=file).azure
+    assert (azure.no_listener_socket, azure.no_listener_request, azure.close_deleted) == (404, 502, 4001)
+    assert (azure.no_listener_words, azure.header_before_query) == ("Nobody is in.", False)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("[azure]\nclose_deleted = 1006", "azure.close_deleted: should be a WebSocket close code"),
+        ("[azure]\nno_listener_socket = 200", "azure.no_listener_socket: Input should be greater"),
         ("listn = 1", "listn: is not known here"),
         ("[limits]\nhead_bites = 1", "limits.head_bites: is not known here"),
         ("[limits]\nhead_bytes = 'many'", "limits.head_bytes: Input should be a valid integer"),

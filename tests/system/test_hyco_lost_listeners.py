@@ -17,7 +17,7 @@ SENDERS = 16
 
 
 async def test_senders_of_a_hyco_listener_that_dies_meet_the_other_one_at_once(tmp_path: Path, node: StartNode) -> None:
-    """One is stopped, so that it takes commands and does not come; then it is killed, as by a crash."""
+    """C16: one is stopped, so that it takes commands and does not come; then it is killed, as by a crash."""
     async with running_gateway(tmp_path) as world, contextlib.AsyncExitStack() as sockets:
         listeners = [await node("ws_listener", uri=f"{world.ws}/$hc/hyco?sb-hc-action=listen") for _ in range(2)]
         for listener in listeners:
@@ -44,6 +44,7 @@ async def met(world: World, sockets: contextlib.AsyncExitStack) -> ClientConnect
 
 
 async def test_a_hyco_listener_comes_back_when_its_channels_life_is_over(tmp_path: Path, node: StartNode) -> None:
+    """C17"""
     async with running_gateway(tmp_path, deadlines=Deadlines(channel_seconds=1)) as world:
         listener = await node("ws_listener", uri=f"{world.ws}/$hc/hyco?sb-hc-action=listen")
         await listener.expect("listening")

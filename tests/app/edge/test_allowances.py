@@ -72,6 +72,7 @@ async def test_a_relay_may_keep_every_escape_of_the_path(tmp_path: Path) -> None
 
 
 async def test_25_may_listen_on_azures_profiles_and_any_number_on_our_own(tmp_path: Path) -> None:
+    """C12"""
     async with running_gateway(tmp_path, relays=RELAYS) as world:
         for _ in range(25):
             await upgraded(world, "/$hc/calm?sb-hc-action=listen")
@@ -120,7 +121,7 @@ async def test_a_listener_that_returns_takes_the_place_of_the_one_it_was(tmp_pat
 
 
 async def test_a_control_channel_ends_after_its_life_and_the_listener_returns(tmp_path: Path) -> None:
-    """On Azure's profiles only; sockets under way live on; a token does not lengthen it."""
+    """C17: on Azure's profiles only; sockets under way live on; a token does not lengthen it."""
     async with running_gateway(tmp_path, relays=RELAYS) as world:
         old, native = await world.listen("calm", headers=world.auth(seconds=1e6)), await world.listen("own")
         async with world.connect("calm", additional_headers={}) as socket:

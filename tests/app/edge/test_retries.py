@@ -51,7 +51,7 @@ def offered_again(world: World) -> int:
 
 
 async def test_a_sender_whose_listener_is_lost_meets_another_at_once(world: World) -> None:
-    """The address of the first is dead from then on; the second's is another; the same tracking id."""
+    """C16: the address of the first is dead from then on; the second's is another; the same tracking id."""
     channels = [await upgraded(world, LISTEN) for _ in range(3)]
     sender = sending(world)
     chosen, accept, others = await first_command(*channels)
@@ -185,6 +185,7 @@ async def test_a_listener_that_takes_nothing_more_is_passed_over(world: World) -
 
 
 async def test_a_request_that_nobody_fetched_goes_to_another_with_its_whole_body(world: World) -> None:
+    """C16"""
     channels = [await upgraded(world, LISTEN) for _ in range(2)]
     body = bytes(range(256)) * 500
     answer = asyncio.create_task(world.client.post("/hyco?a=1", content=body, headers=world.auth()))
@@ -230,6 +231,7 @@ async def test_a_request_that_one_who_hung_up_does_not_fetch_goes_to_another_or_
 
 
 async def test_a_request_that_may_have_arrived_is_never_sent_twice(world: World) -> None:
+    """C16"""
     channels = [await upgraded(world, LISTEN) for _ in range(2)]
     for content in (None, b"small"):
         answer = asyncio.create_task(world.client.request("POST", "/hyco", content=content, headers=world.auth()))
