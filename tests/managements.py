@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fanway.errors import AuthorizationFailedError
+
 SETTINGS: dict[str, Any] = {
     "profile": "hybridConnection",
     "requiresClientAuthorization": True,
@@ -22,10 +24,12 @@ class FakeManagement:
         relays: dict[str, dict[str, Any]] | None = None,
         rules: dict[tuple[str | None, str], dict[str, Any]] | None = None,
         aliases: dict[str, str] | None = None,
+        network: dict[str, Any] | None = None,
     ) -> None:
         self.relays = relays or {}
         self.rules = rules or {}
         self.aliases = aliases or {}
+        self.network = network  # None: who calls may not know
 
     def call(self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
         assert method == "GET"
@@ -33,6 +37,10 @@ class FakeManagement:
         match path.split("/"):
             case ["status"]:
                 return {"namespace": "ns"}
+            case ["namespaces", "ns"]:
+                if self.network is None:
+                    raise AuthorizationFailedError("not yours", status=403)
+                return {"network": self.network}
             case ["relays"]:
                 return {"relays": [{"name": name, **SETTINGS, **TOLD, **told} for name, told in self.relays.items()]}
             case ["aliases"]:

@@ -74,6 +74,9 @@ async def test_an_exported_namespace_is_the_same_after_its_import_elsewhere(tmp_
         await old.gateway.registry.put_alias(old.namespace, "old.example")
         await old.gateway.registry.put_alias(old.namespace, "demo.example", "Plants/Oslo")
         await old.gateway.registry.put_rule(old.namespace, None, "maker", Right.LISTEN, creates_relays=True)
+        network = {"defaultAction": "Deny", "ipRules": [{"mask": "127.0.0.0/8"}, {"mask": "::1"}]}
+        answer = await old.client.put("/-/api/namespaces/default", headers=old.auth(), json={"network": network})
+        assert answer.status_code == 200
         await old.listen("fleeting")
         first = await fanway(old, "export")
         file = tmp_path / "relays.json"
@@ -86,12 +89,13 @@ async def test_an_exported_namespace_is_the_same_after_its_import_elsewhere(tmp_
         assert second.out == first.out
         assert "fleeting" not in first.out
         again = await fanway(new, "import", str(file))
-        assert again.out == "nothing changed: 9 as they should be\n"
+        assert again.out == "nothing changed: 10 as they should be\n"
         assert {key: relay.rules for key, relay in new.namespace.relays.items()} == {
             key: relay.rules for key, relay in old.namespace.relays.items() if not relay.is_dynamic
         }
         assert new.namespace.rules == old.namespace.rules
         assert new.namespace.aliases == old.namespace.aliases
+        assert new.namespace.network == old.namespace.network
         meter = new.namespace.relays["meter~1"]
         assert (meter.profile, new.namespace.relays["orders"].history.events) == ("netTcp", 7)
 

@@ -161,5 +161,9 @@ def export(gateway: Gateway, without_keys: bool) -> None:
     Example:
       (umask 077; fanway export > relays.json)
     """
+    notes: list[str] = []
     with Management(gateway) as api:
-        print_line(json.dumps(export_template(api, with_keys=not without_keys), indent=2))
+        template = export_template(api, with_keys=not without_keys, notes=notes)
+    print_line(json.dumps(template, indent=2))
+    for note in notes:
+        say(f"note: {note}")

@@ -10,6 +10,7 @@ from managements import SETTINGS, FakeManagement, rule
 
 from fanway.moving.export import export_template
 from fanway.moving.inventory import Inventory, gather
+from fanway.moving.network import OPEN
 from fanway.moving.template import template_resources
 
 NAMES = st.lists(st.from_regex(r"[a-z][a-z0-9._~-]{0,5}", fullmatch=True), min_size=1, max_size=3).map("/".join)
@@ -18,7 +19,7 @@ PROFILES = ("native", "hybridConnection", "http", "netTcp")
 
 
 def exported(api: FakeManagement, *, with_keys: bool = True) -> dict[str, Any]:
-    return export_template(api, with_keys=with_keys)  # type: ignore[arg-type]
+    return export_template(api, with_keys=with_keys, notes=[])  # type: ignore[arg-type]
 
 
 def back(template: dict[str, Any]) -> Inventory:
@@ -43,6 +44,23 @@ def test_keys_are_in_it_only_when_asked_for() -> None:
     api = FakeManagement(rules={(None, "k"): rule("Send", primary="secret-1", secondary="secret-2")})
     assert "secret" in str(exported(api))
     assert "secret" not in str(exported(api, with_keys=False))
+
+
+def test_who_may_reach_the_namespace_comes_along() -> None:
+    closed = {**OPEN, "defaultAction": "Deny", "ipRules": [{"mask": "10.0.0.0/8", "action": "Allow"}]}
+    [_, network] = exported(FakeManagement(network=closed))["resources"]
+    assert network["type"] == "Microsoft.Relay/namespaces/networkRuleSets"
+    assert network["properties"]["ipRules"] == [{"ipMask": "10.0.0.0/8", "action": "Allow"}]
+    wanted = back(exported(FakeManagement(network=closed))).network
+    assert wanted is not None
+    assert wanted.settings == closed
+    assert len(exported(FakeManagement(network=dict(OPEN)))["resources"]) == 1
+
+
+def test_what_may_not_be_read_is_said() -> None:
+    notes: list[str] = []
+    export_template(FakeManagement(), with_keys=True, notes=notes)  # type: ignore[arg-type]
+    assert "only the gateway's operator" in notes[0]
 
 
 def test_what_comes_and_goes_by_use_is_not_in_it() -> None:

@@ -9,6 +9,7 @@ from managements import FakeManagement, rule
 
 from fanway.errors import ConfigurationError
 from fanway.moving.inventory import Inventory, WantedRelay, WantedRule
+from fanway.moving.network import OPEN, WantedNetwork
 from fanway.moving.plan import Plan, make_plan
 
 ROOT = "RootManageSharedAccessKey"
@@ -64,6 +65,17 @@ def test_a_relay_keeps_the_settings_that_nobody_speaks_of() -> None:
     [step] = plan(FakeManagement({"a": {"maxListeners": 9}}), of({"a": {"userMetadata": "m"}})).steps
     assert (step.path, step.outcome) == ("relays/a", "changed (userMetadata)")
     assert (step.body["maxListeners"], step.body["userMetadata"], "name" in step.body) == (9, "m", False)
+
+
+def test_network_rules_are_for_the_operator() -> None:
+    inventory = of()
+    inventory.add_network(WantedNetwork({**OPEN, "defaultAction": "Deny"}, "here"))
+    [step] = plan(FakeManagement(network=dict(OPEN)), inventory).steps
+    assert (step.path, step.outcome) == ("namespaces/ns", "changed (defaultAction)")
+    made = plan(FakeManagement(network={**OPEN, "defaultAction": "Deny"}), inventory)
+    assert (made.steps, made.settled) == ([], 1)
+    made = plan(FakeManagement(), inventory)
+    assert (made.steps, made.settled, "only the gateway's operator" in made.notes[0]) == ([], 0, True)
 
 
 def test_a_relay_that_came_into_being_by_use_is_provisioned() -> None:

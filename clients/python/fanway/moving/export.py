@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fanway.management import Management
-from fanway.moving.state import KnownRelay, KnownRule, aliases_of, relays_of, rules_of
+from fanway.moving.network import OPEN, network_properties
+from fanway.moving.state import KnownRelay, KnownRule, aliases_of, name_of, network_of, relays_of, rules_of
 
 SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
 API_VERSION = "2021-11-01"
@@ -20,10 +21,19 @@ _AFTER_NAMESPACE = f"'Microsoft.Relay/namespaces', parameters('{_PARAMETER}')"
 _WCF_TYPES = {"netTcp": "NetTcp", "http": "Http"}
 
 
-def export_template(api: Management, *, with_keys: bool) -> dict[str, Any]:
-    """The template. Raises RelayError; it takes a token that manages the namespace."""
-    namespace = api.call("GET", "status")["namespace"]
+def export_template(api: Management, *, with_keys: bool, notes: list[str]) -> dict[str, Any]:
+    """The template; what could not be read goes into `notes`.
+
+    Raises RelayError; it takes a token that manages the namespace.
+    """
+    namespace = name_of(api)
     resources = [_namespace(aliases_of(api))]
+    network = network_of(api, namespace)
+    if network is None:
+        notes.append("the network rules are not in it: only the gateway's operator may read them")
+    elif network != OPEN:
+        kind, properties = "Microsoft.Relay/namespaces/networkRuleSets", network_properties(network)
+        resources.append(_resource(kind, _name("default"), {}, after=_AFTER_NAMESPACE, properties=properties))
     resources += [_rule(None, rule) for rule in rules_of(api, None, with_keys=with_keys)]
     for relay in relays_of(api):
         if relay.is_dynamic:

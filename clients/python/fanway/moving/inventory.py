@@ -1,4 +1,4 @@
-"""What files say should be provisioned: relays, rules and host names, gathered from all of them and checked as a whole.
+"""What files say should be provisioned: relays, rules and all else, gathered from all of them and checked as a whole.
 
 Nothing is sent anywhere before the whole is known to be sound, so a bad file leaves nothing half-made.
 """
@@ -13,7 +13,8 @@ from typing import Any
 
 from fanway.address import check_address
 from fanway.errors import ConfigurationError, InvalidAddressError
-from fanway.moving.resources import HYBRID_CONNECTION, NAMESPACE, RULES, Keys, Resource
+from fanway.moving.network import WantedNetwork, network_from
+from fanway.moving.resources import HYBRID_CONNECTION, NAMESPACE, NETWORK, RULES, Keys, Resource
 
 RIGHTS = ("Listen", "Send", "Manage")
 ROOT_RULE = "RootManageSharedAccessKey"
@@ -63,7 +64,14 @@ class Inventory:
         self.relays: dict[str, WantedRelay] = {}
         self.rules: dict[RuleKey, WantedRule] = {}
         self.aliases: dict[str, str] = {}  # host names to the address they lead to, or ''
+        self.network: WantedNetwork | None = None
         self.notes: list[str] = []
+
+    def add_network(self, network: WantedNetwork) -> None:
+        """Raises ConfigurationError where another file has other network rules."""
+        known = self.network = self.network or network
+        if known.settings != network.settings:
+            raise ConfigurationError(f"{network.place}: the network rules stand otherwise at {known.place}")
 
     def add_relay(self, relay: WantedRelay) -> None:
         """Raises ConfigurationError for a name that cannot be, and where another file has the relay otherwise."""
@@ -138,6 +146,8 @@ def gather(found: Iterable[Resource | Keys], namespace: str | None, notes: list[
 def _take(inventory: Inventory, resource: Resource) -> None:
     if resource.kind == NAMESPACE:
         _take_aliases(inventory, resource)
+    elif resource.kind == NETWORK:
+        inventory.add_network(network_from(resource))
     elif resource.kind in RULES:
         inventory.add_rule(_rule_of(resource))
     elif (relay := _relay_of(resource, inventory.notes)) is not None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from fanway.errors import ConfigurationError
 from fanway.management import Management
 from fanway.moving.inventory import Inventory, WantedRelay, WantedRule
-from fanway.moving.state import KnownRelay, KnownRule, aliases_of, relays_of, rules_of
+from fanway.moving.state import KnownRelay, KnownRule, aliases_of, name_of, network_of, relays_of, rules_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ def make_plan(api: Management, inventory: Inventory, own_rule: str) -> Plan:
     rules = list(planner.rules())
     rules.sort(key=lambda pair: (pair[0].relay is None, pair[0].relay is None and _is(pair[0].name, own_rule)))
     aliases = list(planner.aliases())
+    network = list(planner.network())
     last = rules[-1] if rules else None
     changes_own_key = last is not None and last[0].relay is None and _is(last[0].name, own_rule)
-    steps = [*relays, *aliases, *(step for _, step in rules)]
-    total = len(inventory.relays) + len(inventory.rules) + len(inventory.aliases)
-    return Plan(steps, total - len(steps), [*inventory.notes, *planner.notes], changes_own_key)
+    steps = [*relays, *aliases, *network, *(step for _, step in rules)]
+    return Plan(steps, planner.compared - len(steps), [*inventory.notes, *planner.notes], changes_own_key)
 
 
 class _Planner:
@@ -65,6 +65,24 @@ class _Planner:
         self._inventory = inventory
         self._known = {relay.name.lower(): relay for relay in relays_of(api)}
         self.notes: list[str] = []
+        self.compared = len(inventory.relays) + len(inventory.rules) + len(inventory.aliases)
+
+    def network(self) -> Iterator[Step]:
+        wanted = self._inventory.network
+        if wanted is None:
+            return
+        namespace = name_of(self._api)
+        known = network_of(self._api, namespace)
+        if known is None:
+            self.notes.append(f"{wanted.place}: skipped: only the gateway's operator may say who reaches a namespace")
+            return
+        self.compared += 1
+        changed = [name for name, value in wanted.settings.items() if known.get(name) != value]
+        if changed:
+            outcome = f"changed ({', '.join(changed)})"
+            yield Step(
+                "network rules", outcome, f"namespaces/{quote(namespace, safe='')}", {"network": wanted.settings}
+            )
 
     def relays(self) -> Iterator[Step]:
         for key, relay in sorted(self._inventory.relays.items()):

@@ -17,6 +17,7 @@ NAMESPACE = "microsoft.relay/namespaces"
 HYBRID_CONNECTION = f"{NAMESPACE}/hybridconnections"
 WCF_RELAY = f"{NAMESPACE}/wcfrelays"
 NAMESPACE_RULE = f"{NAMESPACE}/authorizationrules"
+NETWORK = f"{NAMESPACE}/networkrulesets"
 RULES = (NAMESPACE_RULE, f"{HYBRID_CONNECTION}/authorizationrules", f"{WCF_RELAY}/authorizationrules")
 
 
@@ -80,6 +81,8 @@ def make_resource(
         raise ConfigurationError(f"{place}: the id names nothing")
     if kind == NAMESPACE:
         parts = names[0], "", "", len(names) == 1
+    elif kind == NETWORK:
+        parts = names[0], "", "", len(names) == 2
     elif kind == NAMESPACE_RULE:
         parts = names[0], "", names[-1], len(names) == 2
     elif kind in RULES:

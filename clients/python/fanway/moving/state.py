@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from fanway.errors import AuthorizationFailedError
 from fanway.management import Management, items_of
 
 # What a relay's view tells beside its settings.
@@ -51,6 +52,20 @@ def rules_of(api: Management, relay: str | None, *, with_keys: bool) -> list[Kno
         pair = keys.get("primaryKey"), keys.get("secondaryKey")
         rules.append(KnownRule(view["name"], tuple(view["rights"]), *pair, bool(view.get("createsRelays"))))
     return sorted(rules, key=lambda rule: rule.name.lower())
+
+
+def name_of(api: Management) -> str:
+    """The namespace's name. Raises RelayError."""
+    return str(api.call("GET", "status")["namespace"])
+
+
+def network_of(api: Management, namespace: str) -> Mapping[str, Any] | None:
+    """Who may reach the namespace; None when the token is not the operator's, whose business that is."""
+    try:
+        found = api.call("GET", f"namespaces/{quote(namespace, safe='')}")["network"]
+    except AuthorizationFailedError:
+        return None
+    return dict(found)
 
 
 def aliases_of(api: Management) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fanway.errors import ConfigurationError
 from fanway.moving.expressions import Scope, Unresolvable
-from fanway.moving.resources import NAMESPACE, PROVIDER, RULES, Resource, make_resource, value_of
+from fanway.moving.resources import NAMESPACE, NETWORK, PROVIDER, RULES, Resource, make_resource, value_of
 
 EXTENSION = "fanway"  # where our own additions stand: in a resource's `metadata`
 
@@ -15,13 +15,17 @@ _DEPLOYMENT = "microsoft.resources/deployments"
 _RELAYS = (f"{NAMESPACE}/hybridconnections", f"{NAMESPACE}/wcfrelays")
 _NEEDED = frozenset(
     (
+        "defaultaction",
+        "iprules",
         "isdynamic",
         "primarykey",
+        "publicnetworkaccess",
         "relaytype",
         "requiresclientauthorization",
         "requirestransportsecurity",
         "rights",
         "secondarykey",
+        "trustedserviceaccessenabled",
         "usermetadata",
     )
 )
@@ -97,7 +101,7 @@ class _Reader:
         if kind != _DEPLOYMENT and not kind.startswith(PROVIDER):
             self._notes.append(f"{place}: skipped: a resource of the type '{kind}' is nothing of a relay's")
             return
-        if kind not in (_DEPLOYMENT, NAMESPACE, *_RELAYS, *RULES):
+        if kind not in (_DEPLOYMENT, NAMESPACE, NETWORK, *_RELAYS, *RULES):
             self._notes.append(f"{place}: skipped: '{kind}' is not taken over")
             return
         if not self._is_meant(resource, step):
