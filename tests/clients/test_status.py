@@ -135,6 +135,13 @@ async def test_every_listener_of_a_net_event_relay_gets_each_message(world: Worl
         assert sorted(got) == [(name, b"fire") for name in "012"]
 
 
+async def test_a_relay_may_be_shown_under_any_name(world: World, relay: fanway.Relay) -> None:
+    relay.listen("shop2/price", profile="http", is_public=True, display_name="Prix en € & ¥")(nothing)
+    await relay.listening()
+    feed = (await world.client.get("/shop2/")).text
+    assert "Prix en € &amp; ¥" in feed
+
+
 async def test_terms_that_clash_are_told_and_not_tried_again(relay: fanway.Relay) -> None:
     relay.listen("alarms", profile="netOneway")(nothing)
     await relay.listening()
@@ -184,5 +191,4 @@ def test_terms_are_headers() -> None:
         "Fanway-Client-Authorization": "none",
         "Fanway-Transport-Security": "required",
         "Fanway-Discovery": "private",
-        "Fanway-Display-Name": "x",
     }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from app.errors import BadRequest
-from app.wire.azure.headers import Headers, is_relayable, values_of
+from app.wire.azure.headers import Headers, values_of
 
 MOST_NAME_CHARS = 256
 
@@ -50,7 +50,7 @@ def parse_terms(headers: Headers, query: str) -> StatedTerms:
     if not asked and not any(name.lower().startswith("fanway-") for name, _ in headers):
         return NOTHING_STATED
     name = _said(_DISPLAY_NAME[0], headers, asked.get(_DISPLAY_NAME[1]))
-    if name is not None and not (len(name) <= MOST_NAME_CHARS and is_relayable("name", name)):
+    if name is not None and not (len(name) <= MOST_NAME_CHARS and name.isprintable()):
         raise BadRequest(f"A display name is at most {MOST_NAME_CHARS} printable characters.")
     return StatedTerms(
         _chosen(*_PROFILE, headers, asked),

@@ -160,7 +160,7 @@ class Listener(ConnectionStatus):
         channel: ClientConnection | None = None
         try:
             token = self._gateway.token(self._gateway.credential.scope or self.address)
-            url = listen_url(self._gateway.socket_url, encode_address(self.address), self._id)
+            url = listen_url(self._gateway.socket_url, encode_address(self.address), self._id, self.terms.display_name)
             channel = self.channel = await open_channel(self._gateway, url, token=token, headers=self.terms.headers())
             self._backoff.reset()
             if self._settled.done():

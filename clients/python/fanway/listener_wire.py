@@ -102,21 +102,21 @@ class Terms:
     display_name: str | None = None
 
     def headers(self) -> dict[str, str]:
-        """The same as headers of the control channel."""
+        """The same as headers of the control channel; the display name, which may be any text, is for its query."""
         discovery = None if self.is_public is None else "public" if self.is_public else "private"
         said = {
             "Fanway-Relay-Profile": self.profile,
             "Fanway-Client-Authorization": self.client_authorization,
             "Fanway-Transport-Security": self.transport_security,
             "Fanway-Discovery": discovery,
-            "Fanway-Display-Name": self.display_name,
         }
         return {name: value for name, value in said.items() if value is not None}
 
 
-def listen_url(base: str, path: str, listener_id: str) -> str:
+def listen_url(base: str, path: str, listener_id: str, display_name: str | None = None) -> str:
     """The control channel of an encoded address."""
-    return f"{base}/$hc/{path}?sb-hc-action=listen&sb-hc-id={quote(listener_id)}"
+    name = "" if display_name is None else f"&sb-hc-display-name={quote(display_name, safe='')}"
+    return f"{base}/$hc/{path}?sb-hc-action=listen&sb-hc-id={quote(listener_id)}{name}"
 
 
 def connect_url(base: str, path: str, tracking_id: str) -> str:

@@ -33,6 +33,7 @@ def test_nothing_is_stated_by_silence() -> None:
         ([], f"{HC}&sb-hc-transport-security=none", StatedTerms(None, None, False)),
         ([("Fanway-Discovery", "public")], HC, StatedTerms(is_public=True)),
         ([("Fanway-Display-Name", "A b")], HC, StatedTerms(display_name="A b")),
+        ([], f"{HC}&sb-hc-display-name=%E2%82%AC+1", StatedTerms(display_name="\u20ac 1")),
         ([("Fanway-Relay-Profile", " netTcp ")], f"{HC}&sb-hc-profile=netTcp", StatedTerms("netTcp")),
     ],
 )  # fmt: skip
