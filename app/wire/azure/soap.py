@@ -71,7 +71,8 @@ class TokenSearch:
     def feed(self, data: bytes) -> bool:
         """Take more of the message; whether the search is over.
 
-        Raises BadRequest (it is no SOAP), PayloadTooLarge (its header is too large), Unauthorized (its token is none).
+        Raises BadRequest (it is no XML, or no sound SOAP), PayloadTooLarge (its header is too large), Unauthorized (its
+        token is none).
         """
         room = MAX_HEADER_BYTES - len(self.given)
         self.given += data
@@ -109,7 +110,7 @@ class TokenSearch:
         namespace, _, local = name.rpartition(" ")
         if self._depth == 1:
             if local != "Envelope" or namespace not in (SOAP_11, SOAP_12):
-                raise BadRequest("The message is no SOAP envelope.")
+                raise _Decided  # XML of another kind, which holds no such token
             self._soap = namespace
         elif self._depth == 2:
             if name == f"{self._soap} Body":

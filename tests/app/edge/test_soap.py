@@ -94,6 +94,7 @@ async def test_tokens_in_messages_are_judged_like_others(wcf: World) -> None:
         (message(wcf.token("other"))[0], 401, "InvalidAudience"),
         (message("Basic app")[0], 401, "MalformedToken"),
         (PLAIN.encode(), 401, "MissingToken"),
+        (b"<order/>", 401, "MissingToken"),
     ]
     cases += [(case["message"].encode(), case["status"], case["why"]) for case in VECTORS["refused"] if case["message"]]
     for sent, status, why in cases:
