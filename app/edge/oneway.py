@@ -21,6 +21,7 @@ from app.edge.refusal import Door
 from app.edge.soap import may_bring_token
 from app.errors import (
     EndpointNotFound,
+    KeysPending,
     MethodNotAllowed,
     NoListener,
     PayloadTooLarge,
@@ -79,7 +80,10 @@ class OneWay(Exchange):
         body = b"".join(self._parts)
         if self._search is not None:
             body = self._without_token(self._search, body)
-        self._send(body)
+        try:
+            self._send(body)
+        except KeysPending as pending:  # of a token that the message brought
+            pending.then(lambda: self._send_later(body))
 
     def _without_token(self, search: TokenSearch, body: bytes) -> bytes:
         """What is left of a SOAP message once the token that it brought along is ours."""
@@ -141,6 +145,14 @@ class OneWay(Exchange):
         else:
             self._hand_to_one(relay, address, hand)
         self.respond(202, [("Date", self.seam.date())])
+
+    def _send_later(self, body: bytes) -> None:
+        if self.is_over:
+            return
+        try:
+            self._send(body)
+        except Exception as error:
+            self.refuse(self.context.shown(error))
 
     def _hand_to_all(self, relay: Relay, hand: Callable[[ControlChannel], bool]) -> None:
         """Every listener that the sender admits. Raises NoListener where nobody is there at all."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.edge.asked import Asked
 from app.edge.requests import RelayedRequest
-from app.errors import RelayError, TooSlow
+from app.errors import KeysPending, RelayError, TooSlow
 from app.wire.azure.handshake import token_from
 from app.wire.azure.soap import TokenSearch, is_soap
 from app.wire.http import Head
@@ -32,7 +32,8 @@ class SoapRequest(RelayedRequest):
     def __init__(self, seam: Seam, head: Head, *, takes_anybody: bool) -> None:
         super().__init__(seam, head)
         self._takes_anybody = takes_anybody
-        self._search: TokenSearch | None = TokenSearch(head.headers)
+        self._search: TokenSearch | None = TokenSearch(head.headers)  # until the request has begun
+        self._is_known = False  # what token it is to begin with
 
     def start(self) -> None:
         self.welcome_body()
@@ -42,17 +43,19 @@ class SoapRequest(RelayedRequest):
         search = self._search
         if search is None:
             super().on_body(data)
-            return
-        self._await_body()
-        if self._attempt(search, lambda: search.feed(data)):
-            self._go_on(search)
+        elif self._is_known:
+            search.given += data
+        else:
+            self._await_body()
+            if self._attempt(search, lambda: search.feed(data)):
+                self._go_on(search)
 
     def on_end(self) -> None:
         search = self._search
-        if search is not None:
+        if search is not None and not self._is_known:
             self._attempt(search, search.close)
             self._go_on(search)
-        if not self.is_over:
+        if self._search is None and not self.is_over:
             super().on_end()
 
     def _attempt(self, search: TokenSearch, step: Callable[[], bool | None]) -> bool:
@@ -66,14 +69,32 @@ class SoapRequest(RelayedRequest):
             return True
 
     def _go_on(self, search: TokenSearch) -> None:
-        self._search = None
+        """The request begins, or waits for the keys of its token's issuer, as it would with a token in its head."""
+        self._is_known = True
         self.seam.patience.stop()
         asked = Asked(self.head, self.context.settings.azure)
         asked.token = search.token
         self.head.memo = asked
-        super().start()
+        try:
+            super().start()
+        except KeysPending as pending:
+            self.pause_body()
+            pending.then(lambda: self._go_on_later(search))
+            return
+        self._search = None
         if not self.is_over:
             super().on_body(search.message)
+
+    def _go_on_later(self, search: TokenSearch) -> None:
+        if self.is_over:
+            return
+        try:
+            self.resume_body()
+            self._go_on(search)
+            if self.is_body_complete:
+                self.on_end()
+        except Exception as error:
+            self.refuse(self.context.shown(error))
 
     def _await_body(self) -> None:
         self.seam.patience.set(self.context.settings.deadlines.idle_seconds, self._on_body_timeout)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokens import running_provider
 from wires import answering, until
 from worlds import Listener, World, running_gateway
 
@@ -182,3 +183,28 @@ async def test_a_header_that_never_ends_is_waited_for_so_long_and_no_longer(tmp_
         await left.send(head + CASE["before"])
         left.abort()
         assert (await post(world, "/web", message(world.token())[0])).content == b"done"
+
+
+@pytest.mark.parametrize("size", [0, 300_000])
+async def test_a_web_token_in_a_message_waits_for_its_issuers_keys(tmp_path: Path, size: int) -> None:
+    """As one in the head does: the first call is held, the others find them."""
+    async with running_provider() as provider:
+        identity = {"issuers": [{"issuer": provider.url}]}
+        async with running_gateway(tmp_path, relays=RELAYS, identity=identity) as world:
+            await world.listen("web")
+            sent, left = message(provider.token(roles=["Azure Relay Sender"]), "x" * size)
+            answers = await asyncio.gather(*(post(world, "/web", sent) for _ in range(3)))
+            assert [(answer.status_code, answer.content == left) for answer in answers] == [(200, True)] * 3
+            assert len(provider.asked) == 2
+
+
+async def test_a_one_way_message_waits_for_them_too(tmp_path: Path) -> None:
+    async with running_provider() as provider:
+        identity = {"issuers": [{"issuer": provider.url}]}
+        async with running_gateway(tmp_path, relays=RELAYS, identity=identity) as world:
+            listener = await world.listen("alarms", query="&sb-hc-profile=netEvent")
+            sent, left = message(provider.token(roles=["Azure Relay Listener"]))
+            assert (await post(world, "/alarms", sent)).status_code == 403
+            sent, left = message(provider.token(roles=["Azure Relay Sender"]))
+            assert (await post(world, "/alarms", sent)).status_code == 202
+            await until(lambda: listener.bodies == [left])
