@@ -14,6 +14,7 @@ docs/errors.md is made from it.
       CapacityError      QuotaExceeded (TooManyListeners)  GatewayDraining  Overloaded
                          PayloadTooLarge  HeadTooLarge  TooSlow  KeysPending  IssuerUnreachable
       MethodNotAllowed   NotImplementedVerb  Unsupported  InjectedFault
+      Conflict
       StoreError         MigrationMissing  StoreUnavailable
 """
 
@@ -169,6 +170,12 @@ class AddressExists(AddressError):
     """The name is taken by something else."""
 
     status, code = 409, "AddressExists"
+
+
+class Conflict(RelayError):
+    """What is asked does not go with what is there: a relay of another type, a namespace that has to stay."""
+
+    status, close, code = 409, 1008, "Conflict"
 
 
 class RendezvousError(RelayError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from http import HTTPStatus
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -15,7 +14,6 @@ from app.errors import (
     BadRequest,
     ClaimMissing,
     EndpointNotFound,
-    MethodNotAllowed,
     RelayError,
     as_relay_error,
 )
@@ -23,10 +21,12 @@ from app.manage import namespaces, revocations
 from app.manage.atom import AtomDoor
 from app.manage.audit import Audit
 from app.manage.body_limit import BodyLimit
-from app.manage.callers import REFUSALS, Calling, Context, OnRelay
+from app.manage.callers import REFUSALS, TAKEN, Calling, Context, OnRelay
 from app.manage.emulator import router as emulator
 from app.manage.held import Held
+from app.manage.names import HostName, RelayPath, RuleName
 from app.manage.openapi import describe_truly
+from app.manage.routes import as_refusal
 from app.manage.shapes import (
     AliasList,
     AliasShape,
@@ -67,12 +67,17 @@ async def list_relays(caller: Calling) -> RelayList:
 
 
 @router.get("/relays/{path:path}", tags=["relays"], summary="One relay")
-async def get_relay(path: str, caller: Calling) -> RelayView:
+async def get_relay(path: RelayPath, caller: Calling) -> RelayView:
     return caller.view(caller.manage_relay(path))
 
 
-@router.put("/relays/{path:path}", tags=["relays"], summary="Create a relay, or replace its settings")
-async def put_relay(path: str, body: RelayShape, caller: Calling, response: Response) -> RelayView:
+@router.put(
+    "/relays/{path:path}",
+    tags=["relays"],
+    summary="Create a relay, or replace its settings",
+    responses={201: {"model": RelayView, "description": "It is new."}},
+)
+async def put_relay(path: RelayPath, body: RelayShape, caller: Calling, response: Response) -> RelayView:
     """201 when it is new. Another `profile` makes it a new relay: what lives on the old one ends; its rules stay."""
     registry = caller.context.registry
     if fold(path) in caller.namespace.relays:
@@ -86,14 +91,14 @@ async def put_relay(path: str, body: RelayShape, caller: Calling, response: Resp
 
 
 @router.patch("/relays/{path:path}", tags=["relays"], summary="Change some settings of a relay")
-async def patch_relay(path: str, body: RelayPatch, caller: Calling) -> RelayView:
+async def patch_relay(path: RelayPath, body: RelayPatch, caller: Calling) -> RelayView:
     registry = caller.context.registry
     settings = body.applied_to(caller.manage_relay(path)).over(registry.defaults)
     return caller.view(await registry.put_relay(caller.namespace, path, settings))
 
 
 @router.delete("/relays/{path:path}", tags=["relays"], status_code=204, summary="Remove a relay and its rules")
-async def delete_relay(path: str, caller: Calling) -> None:
+async def delete_relay(path: RelayPath, caller: Calling) -> None:
     """What lives on it ends."""
     await caller.context.registry.delete_relay(caller.namespace, caller.manage_relay(path))
 
@@ -105,8 +110,15 @@ async def list_rules(caller: Calling, path: OnRelay = None) -> RuleList:
     return RuleList(rules=[RuleView.of(rule) for rule in rules.values()])
 
 
-@router.put("/rules/{name}", tags=["rules"], summary="Create a rule, or change its rights and keys")
-async def put_rule(name: str, body: RuleShape, caller: Calling, response: Response, path: OnRelay = None) -> RuleView:
+@router.put(
+    "/rules/{name}",
+    tags=["rules"],
+    summary="Create a rule, or change its rights and keys",
+    responses={201: {"model": RuleView, "description": "It is new."}},
+)
+async def put_rule(
+    name: RuleName, body: RuleShape, caller: Calling, response: Response, path: OnRelay = None
+) -> RuleView:
     """201 when it is new."""
     namespace, relay = caller.scope(path)
     if fold(name) not in (namespace.rules if relay is None else relay.rules):
@@ -118,13 +130,13 @@ async def put_rule(name: str, body: RuleShape, caller: Calling, response: Respon
 
 
 @router.delete("/rules/{name}", tags=["rules"], status_code=204, summary="Remove a rule")
-async def delete_rule(name: str, caller: Calling, path: OnRelay = None) -> None:
+async def delete_rule(name: RuleName, caller: Calling, path: OnRelay = None) -> None:
     """What lives on its keys ends."""
     await caller.context.registry.delete_rule(*caller.scope(path), name)
 
 
 @router.get("/rules/{name}/keys", tags=["rules"], summary="The keys of a rule")
-async def get_keys(name: str, caller: Calling, response: Response, path: OnRelay = None) -> KeysView:
+async def get_keys(name: RuleName, caller: Calling, response: Response, path: OnRelay = None) -> KeysView:
     namespace, relay = caller.scope(path)
     rule = (namespace.rules if relay is None else relay.rules).get(fold(name))
     if rule is None:
@@ -134,7 +146,9 @@ async def get_keys(name: str, caller: Calling, response: Response, path: OnRelay
 
 
 @router.post("/rules/{name}/rotate", tags=["rules"], summary="Renew one key of a rule")
-async def rotate_key(name: str, body: Rotation, caller: Calling, response: Response, path: OnRelay = None) -> KeysView:
+async def rotate_key(
+    name: RuleName, body: Rotation, caller: Calling, response: Response, path: OnRelay = None
+) -> KeysView:
     """What lives on the old key ends; the other key goes on."""
     rule = await caller.context.registry.rotate_key(*caller.scope(path), name, body.key)
     response.headers["Cache-Control"] = "no-store"
@@ -147,15 +161,20 @@ async def list_aliases(caller: Calling) -> AliasList:
 
 
 @router.get("/aliases/{host}", tags=["aliases"], summary="Where an alias leads")
-async def get_alias(host: str, caller: Calling) -> AliasView:
+async def get_alias(host: HostName, caller: Calling) -> AliasView:
     address = caller.manage_namespace().aliases.get(host.lower())
     if address is None:
         raise EndpointNotFound("The namespace has no such alias.")
     return AliasView(host=host.lower(), address=address)
 
 
-@router.put("/aliases/{host}", tags=["aliases"], summary="Let the namespace answer to another host name")
-async def put_alias(host: str, caller: Calling, response: Response, body: AliasShape | None = None) -> AliasView:
+@router.put(
+    "/aliases/{host}",
+    tags=["aliases"],
+    summary="Let the namespace answer to another host name",
+    responses={201: {"model": AliasView, "description": "It is new."}, 409: TAKEN},
+)
+async def put_alias(host: HostName, caller: Calling, response: Response, body: AliasShape | None = None) -> AliasView:
     """201 when it is new. The gateway's own names (of this machine, of its URL) are the primary namespace's to give."""
     namespace, host = caller.manage_namespace(), host.lower()
     if caller.context.hosts.is_reserved(namespace, host):
@@ -168,7 +187,7 @@ async def put_alias(host: str, caller: Calling, response: Response, body: AliasS
 
 
 @router.delete("/aliases/{host}", tags=["aliases"], status_code=204, summary="Take an alias away")
-async def delete_alias(host: str, caller: Calling) -> None:
+async def delete_alias(host: HostName, caller: Calling) -> None:
     await caller.context.registry.delete_alias(caller.manage_namespace(), host)
 
 
@@ -220,7 +239,7 @@ def create_api(context: Context) -> FastAPI:
     return api
 
 
-def failure(path: str, error: RelayError, fault: Exception | None = None) -> JSONResponse:
+def failure(path: RelayPath, error: RelayError, fault: Exception | None = None) -> JSONResponse:
     """A refusal in the one JSON shape of our own doors, logged; `fault` is what went wrong on our side."""
     tracking_id = new_tracking_id()
     if error.status >= 500:
@@ -252,12 +271,7 @@ async def _refuse_shape(request: Request, error: Exception) -> Response:
 
 async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known: dict[int, RelayError] = {
-        400: BadRequest("The body is not JSON."),  # what the framework itself cannot parse
-        404: EndpointNotFound("There is nothing here."),
-        405: MethodNotAllowed("Not with this method."),
-    }
-    fallback = RelayError(HTTPStatus(error.status_code).phrase, status=error.status_code)
-    response = failure(request.url.path, known.get(error.status_code, fallback))
-    response.headers.update(error.headers or {})
+    refusal, headers = as_refusal(request, error)
+    response = failure(request.url.path, refusal)
+    response.headers.update(headers)
     return response

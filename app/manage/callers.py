@@ -110,3 +110,4 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {"model": FailureBody, "description": "The token lacks Manage or does not reach so far; or a quota is full."},
     404: {"model": FailureBody, "description": "There is no such thing."},
 }
+TAKEN: dict[str, Any] = {"model": FailureBody, "description": "The name is taken."}

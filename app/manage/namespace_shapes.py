@@ -17,7 +17,12 @@ from app.store.settings import NamespaceSettings
 class IpRuleShape(Shape):
     """A network, or a single address, and what becomes of callers from there."""
 
-    mask: str = Field(min_length=1, max_length=64, description="`10.0.0.0/24`, or an address.")
+    mask: str = Field(
+        min_length=1,
+        max_length=64,
+        json_schema_extra={"format": "ip-network"},
+        description="`10.0.0.0/24`, or an address.",
+    )
     action: Literal["Allow", "Deny"] = "Allow"
 
 

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from app.access.keyring import ROOT_RULE, new_rule, root_of
 from app.access.operator import bearer_of
 from app.errors import AddressExists, BadRequest, ClaimMissing, EndpointNotFound, Unauthorized
-from app.manage.callers import REFUSALS, Caller
+from app.manage.callers import REFUSALS, TAKEN, Caller
+from app.manage.names import HostName, NamespaceName
 from app.manage.namespace_shapes import NamespaceList, NamespaceShape, NamespaceView
 from app.manage.shapes import AliasShape, AliasView, KeysView
 from app.namespace import Namespace, Right
@@ -61,13 +62,17 @@ async def list_namespaces(operator: Operating) -> NamespaceList:
 
 
 @router.get("/{name}", summary="One namespace")
-async def get_namespace(name: str, operator: Operating) -> NamespaceView:
+async def get_namespace(name: NamespaceName, operator: Operating) -> NamespaceView:
     return operator.show(operator.named(name))
 
 
-@router.put("/{name}", summary="Create a namespace, or change its settings")
+@router.put(
+    "/{name}",
+    summary="Create a namespace, or change its settings",
+    responses={201: {"model": NamespaceView, "description": "It is new."}, 409: TAKEN},
+)
 async def put_namespace(
-    name: str, operator: Operating, response: Response, body: NamespaceShape | None = None
+    name: NamespaceName, operator: Operating, response: Response, body: NamespaceShape | None = None
 ) -> NamespaceView:
     """201 when it is new: then it has a rule `RootManageSharedAccessKey` with fresh keys, and nothing else."""
     registry, body = operator.context.registry, body or NamespaceShape()
@@ -82,7 +87,7 @@ async def put_namespace(
 
 
 @router.delete("/{name}", status_code=204, summary="Remove a namespace with everything in it")
-async def delete_namespace(name: str, operator: Operating) -> None:
+async def delete_namespace(name: NamespaceName, operator: Operating) -> None:
     """What lives in it ends. The primary namespace stays."""
     namespace = operator.named(name)
     if operator.context.hosts.is_primary(namespace):
@@ -91,7 +96,7 @@ async def delete_namespace(name: str, operator: Operating) -> None:
 
 
 @router.get("/{name}/keys", summary="The keys that open a namespace")
-async def get_root_keys(name: str, operator: Operating, response: Response) -> KeysView:
+async def get_root_keys(name: NamespaceName, operator: Operating, response: Response) -> KeysView:
     """Those of its root rule, or of another with Manage."""
     root = root_of(operator.named(name))
     if root is None:
@@ -100,9 +105,13 @@ async def get_root_keys(name: str, operator: Operating, response: Response) -> K
     return KeysView.of(root)
 
 
-@router.put("/{name}/aliases/{host}", summary="Let a namespace answer to another host name")
+@router.put(
+    "/{name}/aliases/{host}",
+    summary="Let a namespace answer to another host name",
+    responses={201: {"model": AliasView, "description": "It is new."}, 409: TAKEN},
+)
 async def put_alias(
-    name: str, host: str, operator: Operating, response: Response, body: AliasShape | None = None
+    name: NamespaceName, host: HostName, operator: Operating, response: Response, body: AliasShape | None = None
 ) -> AliasView:
     """201 when it is new. Names of the gateway itself may be given away too."""
     namespace, host = operator.named(name), host.lower()
@@ -114,5 +123,5 @@ async def put_alias(
 
 
 @router.delete("/{name}/aliases/{host}", status_code=204, summary="Take a host name away from a namespace")
-async def delete_alias(name: str, host: str, operator: Operating) -> None:
+async def delete_alias(name: NamespaceName, host: HostName, operator: Operating) -> None:
     await operator.context.registry.delete_alias(operator.named(name), host)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from app.namespace import HistoryLimits, Namespace, Profile, Relay, RelayDeadlines, Right, Rule
@@ -16,20 +16,37 @@ RightName = Literal["Listen", "Send", "Manage"]
 _SETTINGS = RelaySettings.__dataclass_fields__
 _RIGHTS: dict[RightName, Right] = {"Listen": Right.LISTEN, "Send": Right.SEND, "Manage": Right.MANAGE}
 
+# Not every profile can be chosen: some come into being by use only, which the registry says in words.
+ChosenProfile = Annotated[
+    Profile,
+    Field(strict=False),
+    WithJsonSchema({"type": "string", "enum": [profile.value for profile in Profile if not profile.is_dynamic_only]}),
+]
+
+
+def _whole(given: object) -> object:
+    """JSON has one kind of number: 3.0 is as whole as 3."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Listeners = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+Budget = Annotated[int, Field(ge=1024, le=1 << 30), BeforeValidator(_whole)]
+
 
 class Shape(BaseModel):
-    """Names are camelCase on the wire; unknown ones are refused."""
+    """Names are camelCase on the wire; unknown ones are refused, and types are not bent: 1 is no boolean."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True)
 
 
 class HistoryShape(Shape):
     """How much a relay remembers of its events; whichever limit is reached first cuts."""
 
     keep: Literal["none", "memory"] = Field(default="memory", description="`memory`: lost when the gateway stops.")
-    events: int = Field(default=1000, ge=0, le=10_000_000, description="Most events remembered.")
+    events: Whole = Field(default=1000, ge=0, le=10_000_000, description="Most events remembered.")
     seconds: float = Field(default=300, ge=0, le=31_536_000, description="Longest time an event is remembered.")
-    bytes: int = Field(default=1 << 20, ge=0, le=1 << 34, description="Most payload bytes remembered.")
+    bytes: Whole = Field(default=1 << 20, ge=0, le=1 << 34, description="Most payload bytes remembered.")
 
     def over(self, defaults: HistoryLimits) -> HistoryLimits:
         """These limits, with the gateway's defaults where nothing was said."""
@@ -47,16 +64,16 @@ class DeadlinesShape(Shape):
 class RelayShape(Shape):
     """The settings of a relay; what is left out has its default. Those of `history` and `budget` are settings."""
 
-    profile: Profile = Field(
+    profile: ChosenProfile = Field(
         default=Profile.NATIVE, description="Our own semantics, or those of a kind of relay in Azure."
     )
     requires_client_authorization: bool = Field(default=True, description="False: senders need no token.")
     history: HistoryShape = Field(default_factory=HistoryShape, description="What the relay remembers.")
     slow: Literal["close", "drop"] = Field(default="close", description="What happens to a subscriber over its budget.")
-    budget: int = Field(default=1 << 20, ge=1024, le=1 << 30, description="Bytes that may be owed to one subscriber.")
+    budget: Budget = Field(default=1 << 20, description="Bytes that may be owed to one subscriber.")
     requires_transport_security: bool = Field(default=False, description="Senders must come by TLS.")
     deadlines: DeadlinesShape = Field(default_factory=DeadlinesShape, description="Its own, over the settings'.")
-    max_listeners: int | None = Field(default=None, ge=1, description="Over the settings' limit for its profile.")
+    max_listeners: Listeners | None = Field(default=None, description="Over the settings' limit for its profile.")
     keeps_path: bool = Field(default=False, description="Requests keep every escape of their path.")
     is_public: bool = Field(default=False, description="Listed in the discovery feed while somebody listens.")
     display_name: str = Field(default="", max_length=256, description="There; else its name's last segment.")
@@ -75,14 +92,14 @@ class RelayShape(Shape):
 class RelayPatch(Shape):
     """Those settings of a relay that shall change; the others stay."""
 
-    profile: Profile | None = None
+    profile: ChosenProfile | None = None
     requires_client_authorization: bool | None = None
     history: HistoryShape | None = None
     slow: Literal["close", "drop"] | None = None
-    budget: int | None = Field(default=None, ge=1024, le=1 << 30)
+    budget: Budget | None = None
     requires_transport_security: bool | None = None
     deadlines: DeadlinesShape | None = None
-    max_listeners: int | None = Field(default=None, ge=1)
+    max_listeners: Listeners | None = None
     keeps_path: bool | None = None
     is_public: bool | None = None
     display_name: str | None = Field(default=None, max_length=256)
@@ -104,6 +121,7 @@ class RelayPatch(Shape):
 class RelayView(RelayShape):
     """A relay as it is now."""
 
+    profile: Profile
     name: str
     is_dynamic: bool = Field(description="It came into being by use and goes when unused.")
     created_at: datetime
@@ -189,7 +207,12 @@ class RuleList(Shape):
 class AliasShape(Shape):
     """Where a further host name of a namespace leads."""
 
-    address: str = Field(default="", max_length=512, description="Its paths lie under this address; empty: the root.")
+    address: str = Field(
+        default="",
+        max_length=512,
+        json_schema_extra={"format": "address"},
+        description="Its paths lie under this address; empty: the root.",
+    )
 
 
 class AliasView(AliasShape):

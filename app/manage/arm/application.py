@@ -7,7 +7,6 @@ asked for first, then the version: nothing is told to strangers, not even which 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -19,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.operator import bearer_of
-from app.errors import BadRequest, EndpointNotFound, MethodNotAllowed, RelayError, as_relay_error
+from app.errors import BadRequest, RelayError, as_relay_error
 from app.manage.arm import namespaces, network, operations, relays, rules
 from app.manage.arm.places import ArmContext
 from app.manage.arm.refusal import invalid_request, refusal
@@ -27,6 +26,7 @@ from app.manage.arm.versions import check_version
 from app.manage.arm.views import ArmFailureBody
 from app.manage.body_limit import BodyLimit
 from app.manage.openapi import describe_truly
+from app.manage.routes import as_refusal
 from app.telemetry import new_tracking_id
 from app.wire.azure.arm import ArmPath, api_version, find_arm_path
 from fanout.errors import FanoutError
@@ -143,12 +143,7 @@ async def _refuse_shape(request: Request, error: Exception) -> Response:
 
 async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known: dict[int, RelayError] = {
-        400: BadRequest("The body is not JSON."),  # what the framework itself cannot parse
-        404: EndpointNotFound("There is nothing here."),
-        405: MethodNotAllowed("Not with this method."),
-    }
-    fallback = RelayError(HTTPStatus(error.status_code).phrase, status=error.status_code)
-    answer = refusal(request.url.path, known.get(error.status_code, fallback))
-    answer.headers.update(error.headers or {})
+    shown, headers = as_refusal(request, error)
+    answer = refusal(request.url.path, shown)
+    answer.headers.update(headers)
     return answer

@@ -10,10 +10,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from app.access.keyring import ROOT_RULE, new_rule
-from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded
+from app.errors import AddressExists, BadRequest, Conflict, EndpointNotFound, QuotaExceeded
 from app.hosts import own_names
 from app.manage.arm.paging import SkipToken, page
-from app.manage.arm.places import Call, OfGroup, OfSubscription, OnNamespace
+from app.manage.arm.places import NEW_NAMESPACE, Call, OfGroup, OfSubscription, OnNamespace, PutNamespace
 from app.manage.arm.route import ArmRoute
 from app.manage.arm.shapes import NameBody, NamespaceBody, NamespacePatch, NamespaceProperties
 from app.manage.arm.views import AvailabilityView, NamespaceList, NamespaceView
@@ -23,7 +23,7 @@ from app.store.settings import NamespaceSettings
 MAX_NAMESPACES = 1000  # in one subscription, as Azure Relay has it
 NAME_RULE = "A namespace's name has 6 to 50 letters, digits and '-', begins with a letter and ends without '-'."
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9]")
+_NAME = re.compile(NEW_NAMESPACE)
 _IN_SUBSCRIPTION = "/subscriptions/{subscriptionId}/providers/Microsoft.Relay"
 _IN_GROUP = "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/Microsoft.Relay/namespaces"
 
@@ -51,7 +51,7 @@ async def get_namespace(call: Annotated[OnNamespace, Depends()]) -> NamespaceVie
     responses={201: {"model": NamespaceView, "description": "It is new, and has a rule with all rights."}},
 )
 async def put_namespace(
-    call: Annotated[OnNamespace, Depends()], body: NamespaceBody, response: Response
+    call: Annotated[PutNamespace, Depends()], body: NamespaceBody, response: Response
 ) -> NamespaceView:
     """201 when it is new; it has a rule `RootManageSharedAccessKey` with all rights then."""
     properties = body.properties
@@ -63,7 +63,7 @@ async def put_namespace(
         response.status_code = 201
         return _view(call, namespace)
     if _plain(body.location) != _plain(namespace.location) and namespace.subscription:
-        raise AddressExists(
+        raise Conflict(
             f"The resource '{namespace.name}' already exists in location '{namespace.location}' in resource group "
             f"'{call.group}'. A resource with the same name cannot be created in location '{body.location}'."
         )
@@ -101,7 +101,7 @@ async def delete_namespace(call: Annotated[OnNamespace, Depends()]) -> Response:
     if namespace is None:
         return Response(status_code=204)
     if call.context.hosts.is_primary(namespace):
-        raise AddressExists(
+        raise Conflict(
             f"The gateway was started for the namespace '{namespace.name}', which lives as long as it does; empty it "
             "instead, or start the gateway for another one."
         )
@@ -137,7 +137,7 @@ async def _create(call: OnNamespace, location: str, tags: dict[str, str], networ
 def _check_tls(call: Call, properties: NamespaceProperties | None) -> None:
     minimum = call.context.tls_minimum
     if properties is not None and (properties.minimum_tls_version or minimum) > minimum:
-        raise BadRequest(f"All namespaces of this gateway speak TLS {minimum} and newer; its setting is tls_minimum.")
+        raise Conflict(f"All namespaces of this gateway speak TLS {minimum} and newer; its setting is tls_minimum.")
 
 
 def _is_taken(call: Call, name: str) -> bool:

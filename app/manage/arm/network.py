@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Response
 
-from app.errors import EndpointNotFound, Unsupported
-from app.manage.arm.places import InNamespace
+from app.errors import EndpointNotFound
+from app.manage.arm.places import OnNetwork
 from app.manage.arm.relays import NAMESPACE
 from app.manage.arm.route import ArmRoute
 from app.manage.arm.shapes import NetworkRuleSetBody
@@ -23,7 +23,7 @@ from app.store.settings import NamespaceSettings
 
 _RULES = f"{NAMESPACE}/networkRuleSets/default"
 _ENDPOINT = f"{NAMESPACE}/privateEndpointConnections/{{privateEndpointConnectionName}}"
-_Calling = Annotated[InNamespace, Depends()]
+_Calling = Annotated[OnNetwork, Depends()]
 _ConnectionName = Annotated[str, Path(alias="privateEndpointConnectionName")]
 
 router = APIRouter(tags=["network"], route_class=ArmRoute)
@@ -50,13 +50,6 @@ async def list_private_endpoints(call: _Calling) -> PrivateEndpointList:
 @router.get(_ENDPOINT, summary="404: there are no private endpoints here")
 async def get_private_endpoint(call: _Calling, name: _ConnectionName) -> Resource:
     raise EndpointNotFound("There are no private endpoint connections here.")
-
-
-@router.put(_ENDPOINT, summary="400: there are no private endpoints here")
-async def put_private_endpoint(
-    call: _Calling, name: _ConnectionName, body: Annotated[dict[str, Any], Body()]
-) -> Resource:
-    raise Unsupported("Private endpoints are Azure's own; here network rules say who may reach a namespace.")
 
 
 @router.delete(

@@ -19,7 +19,7 @@ from app.manage.arm.places import Call
 
 T = TypeVar("T")
 
-SkipToken = Annotated[str | None, Query(alias="$skiptoken", description="From `nextLink`; not to be made up.")]
+SkipToken = Annotated[str | None, Query(alias="$skiptoken", include_in_schema=False)]  # opaque, in `nextLink` only
 
 
 def page(

@@ -13,18 +13,37 @@ from app.access.operator import Operators
 from app.errors import EndpointNotFound, ParentNotFound
 from app.hosts import Hosts
 from app.manage.arm.endpoint import Endpoint
-from app.manage.arm.versions import Version
+from app.manage.arm.versions import NewerVersion, Version
 from app.manage.arm.views import Viewer
+from app.manage.names import relay_pattern
 from app.namespace import Namespace, Profile, Relay, Rule, fold
 from app.store.registry import Registry, check_relay_name
+from fanout.address import MAX_ADDRESS_BYTES
+
+_NAMESPACE, _RULE = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$", r"^[A-Za-z0-9._~-]{1,256}$"
 
 SubscriptionId = Annotated[str, Path(alias="subscriptionId", pattern=r"^[A-Za-z0-9-]{1,64}$")]
 GroupName = Annotated[
     str, Path(alias="resourceGroupName", pattern=r"^[A-Za-z0-9._()-]{0,89}[A-Za-z0-9_()-]$", description="Any.")
 ]
-NamespaceName = Annotated[str, Path(alias="namespaceName", pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")]
-RelayName = Annotated[str, Path(alias="relayName", description="A '/' in it is sent as '~' or '%2F'.")]
-RuleName = Annotated[str, Path(alias="authorizationRuleName", pattern=r"^[A-Za-z0-9._~-]{1,256}$")]
+NamespaceName = Annotated[str, Path(alias="namespaceName", pattern=_NAMESPACE)]
+RelayName = Annotated[
+    str,
+    Path(
+        alias="relayName",
+        description="A '/' in it is sent as '~' or '%2F'.",
+        json_schema_extra={"pattern": relay_pattern("[A-Za-z0-9._-]", "[~/]"), "maxLength": MAX_ADDRESS_BYTES},
+    ),
+]
+RuleName = Annotated[str, Path(alias="authorizationRuleName", pattern=_RULE)]
+# What is there already may be called more than what is made here, which those who make it say in words.
+NEW_NAMESPACE, NEW_RULE = "[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9]", "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,48}[A-Za-z0-9])?"
+NewNamespaceName = Annotated[
+    str, Path(alias="namespaceName", pattern=_NAMESPACE, json_schema_extra={"pattern": f"^{NEW_NAMESPACE}$"})
+]
+NewRuleName = Annotated[
+    str, Path(alias="authorizationRuleName", pattern=_RULE, json_schema_extra={"pattern": f"^{NEW_RULE}$"})
+]
 ApiVersion = Annotated[Version, Query(alias="api-version")]
 
 
@@ -151,6 +170,20 @@ class OnNamespace(OfGroup):
         return namespace
 
 
+class PutNamespace(OnNamespace):
+    """A call that may make the namespace."""
+
+    def __init__(
+        self,
+        request: Request,
+        api_version: ApiVersion,
+        subscription: SubscriptionId,
+        group: GroupName,
+        name: NewNamespaceName,
+    ) -> None:
+        super().__init__(request, api_version, subscription, group, name)
+
+
 class InNamespace(OnNamespace):
     """A call on something in a namespace, which is there. Raises `ParentNotFound`."""
 
@@ -172,6 +205,20 @@ class InNamespace(OnNamespace):
     @property
     def endpoint(self) -> Endpoint:
         return self.context.endpoint(self.namespace, self.origin)
+
+
+class OnNetwork(InNamespace):
+    """A call on who may reach a namespace, of which older versions know nothing."""
+
+    def __init__(
+        self,
+        request: Request,
+        api_version: Annotated[NewerVersion, Query(alias="api-version")],
+        subscription: SubscriptionId,
+        group: GroupName,
+        name: NamespaceName,
+    ) -> None:
+        super().__init__(request, api_version, subscription, group, name)
 
 
 class Rules(InNamespace):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from app.errors import AddressExists, EndpointNotFound
+from app.errors import Conflict, EndpointNotFound
 from app.manage.arm.paging import SkipToken, page
 from app.manage.arm.places import InNamespace, RelayName, find_relay, is_shown, relay_path
 from app.manage.arm.route import ArmRoute
@@ -131,7 +131,7 @@ async def _put(call: InNamespace, name: str, profile: Profile, properties: Hybri
     old = namespace.relays.get(fold(path))
     if old is not None and not old.is_dynamic and old.profile is not profile:
         kind = WCF_TYPES.get(old.profile, old.profile.value)
-        raise AddressExists(f"'{old.name}' exists and is of the type '{kind}', which does not change; delete it first.")
+        raise Conflict(f"'{old.name}' exists and is of the type '{kind}', which does not change; delete it first.")
     settings = call.registry.defaults if old is None else RelaySettings.of(old)
     authorized = properties.requires_client_authorization
     settings = replace(

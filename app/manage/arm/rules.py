@@ -10,14 +10,14 @@ from fastapi import APIRouter, Depends, Response
 
 from app.errors import BadRequest, EndpointNotFound
 from app.manage.arm.paging import SkipToken, page
-from app.manage.arm.places import RuleName, Rules, RulesOfHybridConnection, RulesOfWcfRelay
+from app.manage.arm.places import NEW_RULE, NewRuleName, RuleName, Rules, RulesOfHybridConnection, RulesOfWcfRelay
 from app.manage.arm.relays import HYBRID_CONNECTION, NAMESPACE, WCF_RELAY
 from app.manage.arm.route import ArmRoute
 from app.manage.arm.shapes import RegenerateBody, RuleBody
 from app.manage.arm.views import KeysView, RuleList, RuleView
 from app.namespace import Rule, fold
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,48}[A-Za-z0-9])?")  # of a rule that is made here
+_NAME = re.compile(NEW_RULE)
 
 
 def rules_router(path: str, place: type[Rules], of: str) -> APIRouter:
@@ -36,7 +36,7 @@ def rules_router(path: str, place: type[Rules], of: str) -> APIRouter:
         return call.view.rule(call.relay, call.rule(name))
 
     @router.put(one, summary=f"Create a rule of a {of}, or change its rights")
-    async def put_rule(name: RuleName, body: RuleBody, call: Rules = found) -> RuleView:
+    async def put_rule(name: NewRuleName, body: RuleBody, call: Rules = found) -> RuleView:
         """Its keys are generated, or stay."""
         if fold(name) not in call.rules and not _NAME.fullmatch(name):
             raise BadRequest(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
 from app.namespace import IpRule, NetworkRules, Right
@@ -65,8 +65,8 @@ Tags = Annotated[
 class Sku(ArmShape):
     """There is one only."""
 
-    name: Standard = "Standard"
-    tier: Standard | None = "Standard"
+    name: Standard | None = None
+    tier: Standard | None = None
 
 
 class NamespaceProperties(ArmShape):
@@ -122,10 +122,20 @@ class WcfRelayBody(ArmShape):
     properties: WcfRelayProperties | None = None
 
 
+_RIGHTS_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "uniqueItems": True,
+    "anyOf": [
+        {"items": {"enum": ["Listen", "Send"]}, "minItems": 1, "maxItems": 2},
+        {"items": {"enum": ["Listen", "Send", "Manage"]}, "minItems": 3, "maxItems": 3},
+    ],
+}
+
+
 class RuleProperties(ArmShape):
     """What a rule lets its holder do."""
 
-    rights: Annotated[list[RightName], Field(min_length=1, max_length=3)]
+    rights: Annotated[list[RightName], Field(min_length=1, max_length=3), WithJsonSchema(_RIGHTS_SCHEMA)]
 
     @model_validator(mode="after")
     def _has_what_manage_needs(self) -> RuleProperties:
@@ -172,24 +182,26 @@ def _is_network(mask: str) -> str:
 class IpRuleShape(ArmShape):
     """Callers from a network, and what becomes of them."""
 
-    ip_mask: Annotated[str, AfterValidator(_is_network)] = Field(description="`10.0.0.0/24`, or a single address.")
-    action: Action = "Allow"
+    ip_mask: Annotated[str, AfterValidator(_is_network)] = Field(
+        json_schema_extra={"format": "ip-network"}, description="`10.0.0.0/24`, or a single address."
+    )
+    action: Action | None = None
 
 
 class NetworkRuleSetProperties(ArmShape):
     """Who may reach a namespace; the first rule that matches counts, else the default."""
 
-    default_action: Action = "Allow"
+    default_action: Action | None = None
     public_network_access: Access | None = Field(default=None, description="Left out: stays as it is.")
-    trusted_service_access_enabled: bool = False
-    ip_rules: Annotated[list[IpRuleShape], Field(max_length=MAX_IP_RULES)] = []
+    trusted_service_access_enabled: bool | None = None
+    ip_rules: Annotated[list[IpRuleShape], Field(max_length=MAX_IP_RULES)] | None = None
 
     def over(self, now: NetworkRules) -> NetworkRules:
         return NetworkRules(
-            self.default_action,
+            self.default_action or "Allow",
             self.public_network_access or now.public_network_access,
-            self.trusted_service_access_enabled,
-            tuple(IpRule(rule.ip_mask, rule.action) for rule in self.ip_rules),
+            bool(self.trusted_service_access_enabled),
+            tuple(IpRule(rule.ip_mask, rule.action or "Allow") for rule in self.ip_rules or ()),
         )
 
 

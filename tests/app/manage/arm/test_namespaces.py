@@ -151,7 +151,6 @@ async def test_a_name_is_judged_as_its_creation_would_be(name: str, reason: str,
         ({"location": "local", "sku": "Standard"}, "sku"),
         ({"location": "local", "properties": {"publicNetworkAccess": "Open"}}, "properties.publicNetworkAccess"),
         ({"location": "local", "properties": {"minimumTlsVersion": "1.0"}}, "properties.minimumTlsVersion"),
-        ({"location": "local", "properties": {"minimumTlsVersion": "1.3"}}, "tls_minimum"),
         (
             {"location": "local", "properties": {"privateEndpointConnections": [{}]}},
             "properties.privateEndpointConnections",
@@ -179,6 +178,11 @@ async def test_names_and_words_compare_ignoring_case_and_null_is_nothing(ask: As
 
 
 async def test_the_least_tls_is_the_gateways_own(ask: Ask, world: World) -> None:
+    newer = {"location": "local", "properties": {"minimumTlsVersion": "1.3"}}
+    status, code, message = refusal(await ask("PUT", f"{SHOP}/orders-eu", newer))
+    assert (status, code) == (409, "Conflict")
+    assert "tls_minimum" in message
+    assert world.registry.namespaces == [world.namespace]
     world.tls_minimum = "1.3"
     for wanted in ("1.2", "1.3"):
         body = {"location": "local", "properties": {"minimumTlsVersion": wanted}}
