@@ -239,7 +239,7 @@ def create_api(context: Context) -> FastAPI:
     return api
 
 
-def failure(path: RelayPath, error: RelayError, fault: Exception | None = None) -> JSONResponse:
+def failure(path: str, error: RelayError, fault: Exception | None = None) -> JSONResponse:
     """A refusal in the one JSON shape of our own doors, logged; `fault` is what went wrong on our side."""
     tracking_id = new_tracking_id()
     if error.status >= 500:

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from app.errors import Close
 from app.faults import Fault
-from app.manage.shapes import Shape
+from app.manage.shapes import Moment, Shape, Whole
 from app.namespace import Namespace
 
 LONGEST_SECONDS = 10 * 366 * 86400.0
@@ -45,7 +45,7 @@ class ClockShape(Shape):
     advance: float | None = Field(
         default=None, ge=-LONGEST_SECONDS, le=LONGEST_SECONDS, description="Seconds; deadlines follow forward only."
     )
-    now: datetime | None = Field(default=None, description="The time that it shall be.")
+    now: Moment | None = Field(default=None, description="The time that it shall be.")
 
     @model_validator(mode="after")
     def _is_one(self) -> ClockShape:
@@ -68,8 +68,8 @@ class FaultShape(Shape):
     action: Literal["listen", "connect", "request", "accept"] = Field(
         description="`refuse` knows listen, connect and request; `delay` knows accept and request."
     )
-    times: int = Field(default=1, ge=0, le=1_000_000, description="How often; 0 is until it is cleared.")
-    status: int = Field(default=503, ge=400, le=599, description="Of a refusal.")
+    times: Whole = Field(default=1, ge=0, le=1_000_000, description="How often; 0 is until it is cleared.")
+    status: Whole = Field(default=503, ge=400, le=599, description="Of a refusal.")
     message: str = Field(default="", max_length=512, description="Of a refusal.")
     seconds: float = Field(default=1.0, gt=0, le=3600, description="Of a delay.")
 
@@ -102,7 +102,7 @@ class DropShape(Shape):
 
     relay: str
     listener: str | None = Field(default=None, description="The GUID that a listener's `sb-hc-id` begins with.")
-    code: int | None = Field(default=None, ge=1000, le=4999)
+    code: Annotated[int, Field(ge=1000, le=4999)] | None = None
     reason: str = Field(default="", max_length=100)
 
 

@@ -6,21 +6,44 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from app.manage.audit import note
 from app.manage.callers import REFUSALS, Calling
-from app.manage.shapes import Shape
+from app.manage.shapes import AwareMoment, Shape
 from app.namespace import Mark, Revocation, fold
 
 router = APIRouter(prefix="/-/api/revocations", tags=["revocations"], responses=REFUSALS)
 
 Kind = Literal["jti", "sub", "rule", "token", "all"]
-Text = Annotated[str | None, Field(min_length=1, max_length=1024)]
+Text = Annotated[str, Field(min_length=1, max_length=1024)] | None
+
+# What may stand beside each of the names that say which tokens are meant.
+_BESIDE: dict[str, tuple[str, ...]] = {
+    "jti": ("issuer",),
+    "sub": ("issuer",),
+    "rule": ("relay",),
+    "token": (),
+    "all": (),
+}
+
+
+def _alternatives() -> list[JsonDict]:
+    """The rule of `RevocationShape` in JSON Schema."""
+    companions = {each for beside in _BESIDE.values() for each in beside}
+    found: list[JsonDict] = []
+    for name, beside in _BESIDE.items():
+        absent = [other for other in (*_BESIDE, *companions) if other != name and other not in beside]
+        nulls: JsonDict = {other: {"type": "null"} for other in sorted(absent)}
+        found.append({"required": [name], "properties": {name: {"type": ["string", "boolean"]}, **nulls}})
+    return found
 
 
 class RevocationShape(Shape):
     """Exactly one of `jti`, `sub`, `rule`, `token`, `all` says which tokens are meant."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [*_alternatives()]})
 
     jti: Text = Field(default=None, description="The id of a JSON Web Token.")
     sub: Text = Field(default=None, description="The subject of JSON Web Tokens.")
@@ -31,10 +54,10 @@ class RevocationShape(Shape):
         default=None, pattern="^[0-9a-f]{64}$", description="One token or ticket, by the SHA-256 of its text in hex."
     )
     all: Literal[True] | None = Field(default=None, description="All JSON Web Tokens.")
-    before: AwareDatetime | None = Field(
+    before: AwareMoment | None = Field(
         default=None, description="Only tokens issued until then, if they say when; left out: now."
     )
-    until: AwareDatetime | None = Field(default=None, description="When to forget it; left out: never.")
+    until: AwareMoment | None = Field(default=None, description="When to forget it; left out: never.")
     reason: str = Field(default="", max_length=256, description="For whoever reads the list.")
 
     @model_validator(mode="after")

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 from app.namespace import HistoryLimits, Namespace, Profile, Relay, RelayDeadlines, Right, Rule
@@ -29,6 +39,15 @@ def _whole(given: object) -> object:
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
+def _moment(given: object) -> object:
+    """JSON has no times: they are text (RFC 3339, 5.6)."""
+    return _TIME.validate_python(given) if isinstance(given, str) and _DATE.match(given) else given
+
+
+_TIME, _DATE = TypeAdapter(datetime), re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+AwareMoment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Listeners = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Budget = Annotated[int, Field(ge=1024, le=1 << 30), BeforeValidator(_whole)]

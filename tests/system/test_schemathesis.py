@@ -24,7 +24,7 @@ from fanout.address import PLAIN_ADDRESS
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 OPERATOR = "operator-token-of-the-test-world"
-BOUNDED = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+BOUNDED = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 schemathesis.openapi.format(

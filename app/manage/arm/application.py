@@ -24,6 +24,7 @@ from app.manage.arm.places import ArmContext
 from app.manage.arm.refusal import invalid_request, refusal
 from app.manage.arm.versions import check_version
 from app.manage.arm.views import ArmFailureBody
+from app.manage.audit import Audit
 from app.manage.body_limit import BodyLimit
 from app.manage.openapi import describe_truly
 from app.manage.routes import as_refusal
@@ -49,6 +50,7 @@ class ArmDoor:
         self._other = other
         self._arm = create_arm(context)
         self._admitted = BodyLimit(_Admission(context, self._arm), refusal)
+        self._audited = Audit(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,7 +60,10 @@ class ArmDoor:
         found = find_arm_path(scope["raw_path"].decode("latin-1"))
         if found is None:
             return await self._other(scope, receive, send)
-        await self._admitted({**scope, "fanway.arm": found}, receive, _Marked(scope, send))
+        await self._audited({**scope, "fanway.arm": found}, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._admitted(scope, receive, _Marked(scope, send))
 
 
 class _Admission:
@@ -99,6 +104,7 @@ class _Marked:
             request_id = headers.setdefault("x-ms-request-id", new_tracking_id())
             correlation_id = self._asked.get("x-ms-correlation-request-id") or request_id
             headers.setdefault("x-ms-correlation-request-id", correlation_id)
+            headers.setdefault("trackingid", request_id)  # as on our other doors
             if self._asked.get("x-ms-return-client-request-id", "").lower() == "true":
                 headers.setdefault("x-ms-client-request-id", self._asked.get("x-ms-client-request-id", ""))
             headers.setdefault("cache-control", "no-store")

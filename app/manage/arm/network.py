@@ -24,7 +24,9 @@ from app.store.settings import NamespaceSettings
 _RULES = f"{NAMESPACE}/networkRuleSets/default"
 _ENDPOINT = f"{NAMESPACE}/privateEndpointConnections/{{privateEndpointConnectionName}}"
 _Calling = Annotated[OnNetwork, Depends()]
-_ConnectionName = Annotated[str, Path(alias="privateEndpointConnectionName")]
+_ConnectionName = Annotated[
+    str, Path(alias="privateEndpointConnectionName", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+]
 
 router = APIRouter(tags=["network"], route_class=ArmRoute)
 

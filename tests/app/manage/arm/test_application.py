@@ -60,6 +60,18 @@ async def test_an_answer_carries_ids_and_is_not_kept(client: httpx.AsyncClient) 
     assert "x-ms-client-request-id" not in again.headers
 
 
+async def test_a_change_is_audited_under_the_id_of_its_answer(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "fanway.audit")
+    assert (await ask("GET", NAMESPACE)).status_code == 200
+    assert (await ask("DELETE", NAMESPACE)).status_code == 409
+    assert not [record for record in caplog.records if record.name == "fanway.audit"]
+    answer = await ask("PUT", f"{NAMESPACE}/hybridConnections/hyco", {})
+    [record] = [record for record in caplog.records if record.name == "fanway.audit"]
+    assert answer.headers["x-ms-request-id"] in record.getMessage()
+    assert "hybridConnections/hyco" in record.getMessage()
+    assert TOKEN not in record.getMessage()
+
+
 async def test_what_is_not_management_goes_elsewhere(client: httpx.AsyncClient) -> None:
     for path in ("/", "/-/api/status", f"{NAMESPACE}/", f"{NAMESPACE}/queues", "/providers/Microsoft.Relay"):
         assert (await client.get(path, params={"api-version": "2026-01-01"})).text == "other"
