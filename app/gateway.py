@@ -161,18 +161,22 @@ class Gateway:
         return realm.roster.count(relay.key), realm.router.subscriptions(relay.key)
 
     def status(self, namespace: Namespace) -> dict[str, Any]:
-        """The namespace and this node at a glance."""
-        snapshot = self.context.realms[namespace].router.snapshot()
-        return {
+        """The namespace at a glance; of the primary one also the node, whose figures tell of all namespaces."""
+        realm = self.context.realms[namespace]
+        snapshot = realm.router.snapshot()
+        status = {
             "namespace": namespace.name,
             "version": version("fanway-gateway"),
             "relays": len(namespace.relays),
-            "connections": self.context.connections,
+            "listeners": sum(map(realm.roster.count, namespace.relays)),
             "subscriptions": snapshot.subscriptions,
             "patterns": snapshot.patterns,
             "draining": self.context.is_draining,
-            "counters": dict(sorted(self.context.counters.items())),
         }
+        if self.hosts.is_primary(namespace):
+            status["connections"] = self.context.connections
+            status["counters"] = dict(sorted(self.context.counters.items()))
+        return status
 
     # --- what Azure's management asks besides ---
 
