@@ -25,6 +25,7 @@ import uvicorn
 import uvloop
 
 from app.access.authorize import Authorizer
+from app.access.client_certificate import Certificates
 from app.access.operator import Operators, StaticToken, WebTokenOperators
 from app.config import Arm, Bind, ConfigurationError, Settings, parse_bind
 from app.edge import nettcp
@@ -211,7 +212,13 @@ class Gateway:
         context = Context(
             settings=settings,
             hosts=hosts,
-            authorizer=Authorizer(self._clock, hosts.mount, settings.deadlines.token_grace_seconds, self.vouchers),
+            authorizer=Authorizer(
+                self._clock,
+                hosts.mount,
+                settings.deadlines.token_grace_seconds,
+                self.vouchers,
+                Certificates(settings.identity.certificates, settings.namespace),
+            ),
             loop=loop,
             wheel=Wheel(loop),
             clock=self._clock,

@@ -6,6 +6,7 @@ setting does not start.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -26,6 +27,9 @@ MANAGEMENT_AUDIENCES = (
 EVERY_NAMESPACE = "*"
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2, of HS256
 MAX_KEY_FILE_BYTES = 64 * 1024
+
+
+_ATTRIBUTE = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+)=.+", re.DOTALL)
 
 
 class _Part(BaseModel):
@@ -109,6 +113,26 @@ class Signer(_Part):
         return self
 
 
+class Certificate(_Part):
+    """A client certificate by exactly one name in it, and what its holder may do."""
+
+    san: str | None = Field(default=None, pattern=r"^(DNS|URI|email):[^\x00-\x1f\x7f]+$")
+    subject: tuple[str, ...] = ()  # `TYPE=value` each, in the order of the certificate
+    rights: tuple[RightName, ...] = Field(min_length=1)
+    relays: tuple[str, ...] = ()
+    namespace: str | None = None
+
+    _check_patterns = field_validator("relays")(_checked_patterns)
+
+    @model_validator(mode="after")
+    def _has_one_name(self) -> Certificate:
+        if (self.san is None) == (not self.subject):
+            raise ValueError("a certificate is known by either san or subject")
+        if not all(_ATTRIBUTE.fullmatch(each) for each in self.subject):
+            raise ValueError('subject should be a list such as ["O=Example", "CN=agent"], as in the certificate')
+        return self
+
+
 class Identity(_Part):
     """Who else vouches for callers."""
 
@@ -117,6 +141,15 @@ class Identity(_Part):
     )
     signers: tuple[Signer, ...] = Field(
         default=(), description="Own backends that sign tokens with patterns for each action; see there."
+    )
+    certificates: tuple[Certificate, ...] = Field(
+        default=(), description="Client certificates by a name in them, and their rights; see there."
+    )
+    client_ca: Path | None = Field(
+        default=None, description="PEM file of the authority of client certificates. Without it none is asked for."
+    )
+    client_certificate: Literal["optional", "required"] = Field(
+        default="optional", description="Whether TLS connections need a client certificate, where there is `client_ca`."
     )
     fetch_seconds: float = Field(default=5, gt=0, le=30, description="For an issuer to give its keys.")
     refresh_seconds: float = Field(default=3600, gt=0, description="After which an issuer's keys are fetched anew.")
@@ -133,6 +166,8 @@ class Identity(_Part):
         places = [(issuer.issuer, issuer.namespace) for issuer in self.issuers]
         if len(set(places)) < len(places):
             raise ValueError("an issuer stands here twice for the same namespace")
+        if self.certificates and self.client_ca is None:
+            raise ValueError("certificates need client_ca")
         return self
 
 

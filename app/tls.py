@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from app.certificates import CertificateFiles, cover, prepare_certificates
 from app.config import Settings
-from app.edge.tls import MINIMUM, CertificatePair, TlsContexts, load_pair
+from app.edge.tls import MINIMUM, CertificatePair, ClientAuthority, TlsContexts, load_pair
 from app.hosts import Hosts, own_names
 from app.namespace import Namespace
 from app.store.folder import DataFolder
@@ -42,7 +42,9 @@ class ServedCertificates:
         self._namespaces = namespaces
         self.authority = files.authority
         default = CertificatePair(files.certificate, files.key)
-        self._contexts = TlsContexts(hosts, default, named_pairs(settings), MINIMUM[settings.tls_minimum])
+        self._contexts = TlsContexts(
+            hosts, default, named_pairs(settings), MINIMUM[settings.tls_minimum], client_authority(settings)
+        )
         self._issuing: asyncio.Task[None] | None = None
         self._is_stale = False
         self._timer: asyncio.TimerHandle | None = None
@@ -102,7 +104,15 @@ def check_certificates(settings: Settings) -> None:
     if settings.tls_cert is not None and settings.tls_key is not None:
         pairs.add(CertificatePair(settings.tls_cert, settings.tls_key))
     for pair in pairs:
-        load_pair(pair)
+        load_pair(pair, clients=client_authority(settings))
+
+
+def client_authority(settings: Settings) -> ClientAuthority | None:
+    """Whose client certificates are asked for, if any are."""
+    identity = settings.identity
+    if identity.client_ca is None:
+        return None
+    return ClientAuthority(identity.client_ca, identity.client_certificate == "required")
 
 
 def named_pairs(settings: Settings) -> Mapping[str, CertificatePair]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 from urllib.parse import unquote_plus
 
+from app.access.client_certificate import Certificates, ClientCertificate, Credential
 from app.access.grant import MISSING_TOKEN, WRONG_AUDIENCE, Grant
 from app.access.keyring import new_rule
 from app.access.sas import INVALID_SIGNATURE, Token, parse_audience, parse_token
@@ -47,19 +48,22 @@ class Authorizer:
         mount_of: Callable[[Namespace, str], str | None],
         grace_seconds: float = 300.0,
         web_tokens: WebTokens | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self._clock = clock
         self._mount_of = mount_of
         self._grace_seconds = grace_seconds
         self._web_tokens = web_tokens
-        self._cache: OrderedDict[tuple[str, Namespace, Relay | None], Grant] = OrderedDict()
+        self._certificates = certificates
+        self._cache: OrderedDict[tuple[Credential, Namespace, Relay | None], Grant] = OrderedDict()
         self._shared: OrderedDict[tuple[str, Namespace], Grant] = OrderedDict()  # by rules of a namespace
         self._nobody = new_rule("nobody", Right.NONE)
         self._ended: set[Mark] = set()  # tokens that a test has let expire
         self.tickets = Tickets(clock)
 
-    def authorize(self, token: str | None, namespace: Namespace, relay: Relay | None) -> Grant:
-        """The grant of a token for a call on `relay` (None: on the namespace, or on nothing that exists).
+    def authorize(self, token: Credential | None, namespace: Namespace, relay: Relay | None) -> Grant:
+        """The grant of a token, or of a client certificate, for a call on `relay` (None: on the namespace, or on
+        nothing that exists).
 
         Raises `Unauthorized` when it is missing, malformed, not signed by a rule in force or meant for another
         host, `TokenExpired` when it is older than the grace period; `KeysPending` or `IssuerUnreachable` where the
@@ -75,8 +79,9 @@ class Authorizer:
             self._cache.move_to_end(slot)
             return grant
         self._cache.pop(slot, None)
-        bare = _bare(token)
-        if is_ticket(bare):
+        if isinstance(token, ClientCertificate):
+            grant = self._of_certificate(token, namespace)
+        elif is_ticket(bare := _bare(token)):
             grant = self.tickets.take(bare, namespace)
         elif is_web_token(bare):
             slot = (token, namespace, None)  # it says the same of every relay
@@ -167,6 +172,12 @@ class Authorizer:
                 if issued_at is None or issued_at <= found.before:
                     return True
         return False
+
+    def _of_certificate(self, certificate: ClientCertificate, namespace: Namespace) -> Grant:
+        grant = self._certificates.grant(certificate, namespace) if self._certificates is not None else None
+        if grant is None:  # nobody's, and there is no token
+            raise Unauthorized(MISSING_TOKEN)
+        return grant
 
     def _verify_web_token(self, token: str, namespace: Namespace, now: float) -> Grant:
         if self._web_tokens is None:

@@ -30,7 +30,7 @@ class Provider:
     def __init__(self, settings: Issuer, keys: IssuerKeys) -> None:
         self._settings = settings
         self._keys = keys
-        self._rules = [(rule, _limit_of(rule.rights, rule.relays)) for rule in settings.grants]
+        self._rules = [(rule, limit_of(rule.rights, rule.relays)) for rule in settings.grants]
         self.namespace = settings.namespace
 
     def verify(self, token: WebToken) -> Key | None:
@@ -165,7 +165,8 @@ def _content(name: str, file: Path) -> bytes:
         raise ValueError(f"{name}: {file}: {error.strerror}") from None
 
 
-def _limit_of(rights: tuple[str, ...], relays: tuple[str, ...]) -> Limit:
+def limit_of(rights: tuple[str, ...], relays: tuple[str, ...]) -> Limit:
+    """The limit that a setting states: these rights at these patterns, or everywhere when there are none."""
     total = Right.NONE
     for name in rights:
         total |= _RIGHTS[name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from app.access.client_certificate import Credential
 from app.access.grant import MISSING_TOKEN, opaque_address
 from app.edge.context import Context
 from app.edge.realm import NO_ENDPOINT, Admitted, Realm
@@ -29,7 +30,7 @@ def admit(
     realm: Realm,
     right: Right,
     raw_path: str,
-    token: str | None,
+    token: Credential | None,
     *,
     opens_dynamic: RelayTerms | None = None,
 ) -> Admitted:
@@ -50,7 +51,12 @@ def admit(
 
 
 def _admit(
-    context: Context, realm: Realm, right: Right, raw_path: str, token: str | None, opens_dynamic: RelayTerms | None
+    context: Context,
+    realm: Realm,
+    right: Right,
+    raw_path: str,
+    token: Credential | None,
+    opens_dynamic: RelayTerms | None,
 ) -> Admitted:
     path = matching_path(raw_path)
     if not path:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from app.edge.admission import admit, find_listener
+from app.edge.credentials import credential_of
 from app.edge.origin import server_name
 from app.edge.passage import check_passage
 from app.edge.peers import check_address
@@ -149,7 +150,8 @@ def open_session(context: Context, transport: asyncio.Transport, via: Via) -> St
     path = matching_path(raw_path)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "connect", path)
-    relay, address, grant = admit(context, realm, Right.OPEN, raw_path, via.token)
+    credential = credential_of(context, transport, via.token)
+    relay, address, grant = admit(context, realm, Right.OPEN, raw_path, credential)
     head = _head(via, raw_path)
     check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from app.edge.admission import admit, find_listener
 from app.edge.asked import Asked
 from app.edge.control import ControlChannel
+from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.feed import publish
 from app.edge.origin import remote_endpoint, told_scheme
@@ -106,10 +107,15 @@ class OneWay(Exchange):
         self._parts = []
         super().refuse(error, tracking_id=tracking_id)
 
+    _admitted: Admitted | None = None
+
     def admit(self) -> Admitted:
         """Whether the sender may send here. Raises AccessError, EndpointNotFound, TransportSecurityRequired."""
         asked = self._asked
-        admitted = admit(self.context, self._realm, Right.ASK, asked.raw_path, asked.token)
+        admitted = self._admitted
+        if admitted is None or not admitted[2].by_ticket:  # a ticket may be good once only
+            credential = credential_of(self.context, self.seam.transport, asked.token)
+            admitted = self._admitted = admit(self.context, self._realm, Right.ASK, asked.raw_path, credential)
         check_passage(self.context, self.seam.transport, self.head, admitted[0])
         if not admitted[0].profile.is_one_way:  # made anew since the head came
             raise EndpointNotFound(NO_ENDPOINT)

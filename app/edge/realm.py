@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from app.access.client_certificate import Credential
 from app.access.grant import Grant, Limit
 from app.access.network import Network
 from app.edge.status import Fate, Status, is_system, system_relay
@@ -86,7 +87,7 @@ class Realm:
         self.status = Status(self)
         self.roster: Roster[ControlChannel] = Roster(random.randrange)
         self.wcf_relays = sum(relay.profile.is_wcf for relay in namespace.relays.values())
-        self.admitted: dict[tuple[Right, str, str | None], Admitted] = {}  # by right, raw path, token
+        self.admitted: dict[tuple[Right, str, Credential | None], Admitted] = {}  # by right, raw path, token
         self._recurring: dict[Reach, dict[bytes, Recurring]] = {}
         self._epochs: set[str] = set()
         self._clock = clock
@@ -131,7 +132,7 @@ class Realm:
             return RELAY_MOVED
         return None
 
-    def remember(self, call: tuple[Right, str, str | None], admitted: Admitted) -> None:
+    def remember(self, call: tuple[Right, str, Credential | None], admitted: Admitted) -> None:
         """Keep the outcome of an admission until something provisioned changes, or too many are kept."""
         if len(self.admitted) >= ADMITTED_CALLS:
             self.admitted.clear()

@@ -28,6 +28,7 @@ from app.edge.admission import admit, find_listener
 from app.edge.allowances import accept_seconds, idle_seconds, response_seconds
 from app.edge.asked import Asked
 from app.edge.control import ControlChannel
+from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage
@@ -127,7 +128,8 @@ class RelayedRequest(Exchange):
             context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
         admitted = self._admitted
         if admitted is None or not admitted[2].by_ticket:  # a ticket may be good once only
-            admitted = self._admitted = admit(context, realm, Right.ASK, asked.raw_path, asked.token)
+            credential = credential_of(context, self.seam.transport, asked.token)
+            admitted = self._admitted = admit(context, realm, Right.ASK, asked.raw_path, credential)
         relay, address, grant = admitted
         if relay.requires_transport_security or context.has_wcf_relays:
             check_passage(context, self.seam.transport, head, relay)

@@ -9,6 +9,7 @@ from app.access.grant import Grant
 from app.edge.admission import admit, find_listener
 from app.edge.allowances import accept_seconds, most_listeners
 from app.edge.control import ControlChannel
+from app.edge.credentials import credential_of
 from app.edge.discovery import show_as
 from app.edge.nowhere import NowhereSocket
 from app.edge.origin import remote_endpoint, told_scheme
@@ -121,7 +122,8 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "listen", handshake.path)
     terms = terms_of(head)
-    relay, address, grant = admit(context, realm, Right.ACCEPT, handshake.raw_path, token, opens_dynamic=terms)
+    credential = credential_of(context, transport, token)
+    relay, address, grant = admit(context, realm, Right.ACCEPT, handshake.raw_path, credential, opens_dynamic=terms)
     check_terms(terms, relay, handshake.path)
     place = relay.listen_address(address)
     _make_room(context, realm, relay, place, handshake.id)
@@ -148,7 +150,8 @@ def _connect(context: Context, transport: asyncio.Transport, head: Head, wish: W
     realm = context.realm(head.host)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "connect", handshake.path)
-    relay, address, grant = admit(context, realm, Right.OPEN, handshake.raw_path, token)
+    credential = credential_of(context, transport, token)
+    relay, address, grant = admit(context, realm, Right.OPEN, handshake.raw_path, credential)
     check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)
     is_consumed = is_authorization and not grant.is_anonymous

@@ -20,6 +20,7 @@ from app.access.addresses import ACTIONS, allowances_of
 from app.access.authorize import one_token
 from app.access.grant import MISSING_TOKEN, Grant, Limit
 from app.access.tickets import MAX_SECONDS
+from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, token_of
 from app.edge.feeds.exchange import EventsExchange, Misdirected, Preflight
@@ -76,7 +77,7 @@ class TicketExchange(EventsExchange):
             self.fail(error)
 
     def _authorize(self) -> Grant:
-        token = token_of(self.head)
+        token = credential_of(self.context, self.seam.transport, token_of(self.head))
         if token is None:
             raise Unauthorized(MISSING_TOKEN)
         return self.context.authorizer.authorize(token, self._realm.namespace, None)

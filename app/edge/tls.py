@@ -33,6 +33,13 @@ class CertificatePair(NamedTuple):
     key: Path
 
 
+class ClientAuthority(NamedTuple):
+    """PEM file of the authority of client certificates, and whether each client needs one."""
+
+    file: Path
+    is_required: bool
+
+
 _Stamp = tuple[tuple[int, int, int], ...]  # of both files: when changed, size, which
 
 
@@ -49,15 +56,16 @@ class TlsContexts:
         default: CertificatePair,
         named: Mapping[str, CertificatePair] | None = None,
         minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+        clients: ClientAuthority | None = None,
     ) -> None:
         self._hosts = hosts
         self._default = default
         self._named = dict(named or {})
-        self._minimum = minimum
+        self._minimum, self._clients = minimum, clients
         pairs = {default, *self._named.values()}
         self._stamps = {pair: _stamp(pair) for pair in pairs}
-        self._contexts = {pair: load_pair(pair, minimum) for pair in pairs}
-        self.context = load_pair(default, minimum)
+        self._contexts = {pair: load_pair(pair, minimum, clients) for pair in pairs}
+        self.context = load_pair(default, minimum, clients)
         self.context.sni_callback = self._choose
 
     def reload(self) -> None:
@@ -68,7 +76,7 @@ class TlsContexts:
                 continue  # a file that is missing just now is being replaced
             self._stamps[pair] = stamp
             try:
-                self._contexts[pair] = load_pair(pair, self._minimum)
+                self._contexts[pair] = load_pair(pair, self._minimum, self._clients)
             except ConfigurationError as error:
                 _log.error("%s; the certificate before it stays in use", error)
             else:
@@ -93,7 +101,11 @@ class TlsContexts:
         connection.context = self._contexts[self.pair_for(name)]
 
 
-def load_pair(pair: CertificatePair, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
+def load_pair(
+    pair: CertificatePair,
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    clients: ClientAuthority | None = None,
+) -> ssl.SSLContext:
     """A server's context with this certificate. Raises `ConfigurationError`, naming the files."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = minimum
@@ -102,7 +114,20 @@ def load_pair(pair: CertificatePair, minimum: ssl.TLSVersion = ssl.TLSVersion.TL
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigurationError(f"{pair.certificate} and {pair.key}: no certificate with its key: {reason}") from None
+    if clients is not None:
+        _ask_clients(context, clients)
     return context
+
+
+def _ask_clients(context: ssl.SSLContext, clients: ClientAuthority) -> None:
+    """Ask those who connect for a certificate of this authority; another one fails the handshake."""
+    try:
+        context.load_verify_locations(clients.file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{clients.file}: no authority of client certificates: {error.strerror or error}"
+        ) from None
+    context.verify_mode = ssl.CERT_REQUIRED if clients.is_required else ssl.CERT_OPTIONAL
 
 
 def _stamp(pair: CertificatePair) -> _Stamp | None:

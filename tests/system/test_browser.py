@@ -162,6 +162,18 @@ async def test_eventsource_comes_back_by_itself_and_learns_what_a_restart_lost(s
     assert (await hear(page, "orders"))["data"] == "after"
 
 
+async def test_a_page_exchanges_its_token_for_a_ticket_that_stands_in_its_urls(world: World, page: Page) -> None:
+    asked = {"method": "POST", "headers": {"Authorization": world.token("orders")}, "body": '{"seconds": 30}'}
+    given = await page.evaluate("request", f"{world.url}/-/tickets", asked)
+    assert given["status"] == 201
+    ticket = json.loads(given["text"])["ticket"]
+    await page.evaluate("subscribe", "orders", f"{world.url}/-/events/orders/a?sb-hc-token={ticket}")
+    assert (await hear(page, "orders"))["event"] == "ready"
+    await page.evaluate("open", "socket", f"{world.ws}/-/events/orders/a?mode=publish&sb-hc-token={ticket}")
+    await page.evaluate("say", "socket", "hello")
+    assert (await hear(page, "orders"))["data"] == "hello"
+
+
 async def test_a_page_with_a_bad_token_is_refused_in_words_that_it_can_read(world: World, page: Page) -> None:
     url = f"{world.url}/-/events/orders/eu/7"
     refused = await page.evaluate("request", url, {"method": "POST", "body": "x"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.access.authorize import one_token
+from app.access.client_certificate import Credential
 from app.access.grant import MISSING_TOKEN, Grant
 from app.edge.passage import check_security
 from app.edge.realm import Realm
@@ -30,7 +31,7 @@ def token_of(head: Head) -> str | None:
     return one_token(head.headers, head.query)
 
 
-def grant_for(context: Context, realm: Realm, token: str | None, path: str) -> Grant:
+def grant_for(context: Context, realm: Realm, token: Credential | None, path: str) -> Grant:
     """The grant of a token for a call on a decoded path. Raises Unauthorized, TokenExpired."""
     if token is None:
         return context.authorizer.anonymous(realm.namespace)

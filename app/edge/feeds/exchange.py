@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
 from app.edge.feeds.feed import Beginning, Feed, Gate, find_beginning, publish
@@ -79,7 +80,7 @@ class Publish(EventsExchange):
         self._limit = max(limits.batch_bytes, 2 * limits.event_bytes)  # twice: base64 and the envelope around it
         parse_query(self.head.query, Transport.POST)
         self._address = parse_address(raw_address(self.head), allow_system=True)
-        self._token = token_of(self.head)
+        self._credential = credential_of(self.context, self.seam.transport, token_of(self.head))
         self._grant: Grant | None = None
         self._admit()
         if (self.head.content_length or 0) > self._limit:
@@ -108,7 +109,7 @@ class Publish(EventsExchange):
         is_open = owner is not None and not owner.requires_client_authorization
         grant = self._grant
         if grant is None or grant.is_anonymous or not self.context.is_live(grant):  # a ticket may be good once only
-            grant = self._grant = grant_for(self.context, realm, None if is_open else self._token, self._address)
+            grant = self._grant = grant_for(self.context, realm, None if is_open else self._credential, self._address)
         is_by_tls = is_secure(self.context, self.seam.transport, self.head)
         return realm, *may_publish(realm, grant, self._address, is_secure=is_by_tls)
 
@@ -152,7 +153,8 @@ class Subscribe(EventsExchange):
         self.beginning_at: Start = self._start_of(self.query)
         asked = parse_pattern(raw_address(self.head), allow_system=True)
         self.realm = self.context.realm(self.head.host)
-        self.grant: Grant = grant_for(self.context, self.realm, token_of(self.head), asked.prefix)
+        credential = credential_of(self.context, self.seam.transport, token_of(self.head))
+        self.grant: Grant = grant_for(self.context, self.realm, credential, asked.prefix)
         self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked)
         self.realm.touch(self.relay)
         self.lease = Lease(self.context, self.realm, self.relay, self.grant, self.end, self.pattern.prefix)

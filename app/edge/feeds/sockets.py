@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.access.grant import Grant
+from app.edge.credentials import credential_of
 from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
 from app.edge.feeds.exchange import raw_address
 from app.edge.feeds.feed import (
@@ -79,9 +80,10 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     wish = head.memo if isinstance(head.memo, Wish) else parse_wish(head)
     head.memo = wish
     realm = context.realm(head.host)
+    token = credential_of(context, transport, wish.token)
     if wish.kind is Transport.SESSION:
-        return SessionSocket(context, transport, head, realm, grant_for(context, realm, wish.token, ""))
-    pattern, address, token = wish.pattern, wish.address, wish.token
+        return SessionSocket(context, transport, head, realm, grant_for(context, realm, token, ""))
+    pattern, address = wish.pattern, wish.address
     if pattern is None:
         owner = realm.find(address or "")
         if owner is not None and not owner.requires_client_authorization:
