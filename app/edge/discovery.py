@@ -43,7 +43,8 @@ class DiscoveryFeed(Exchange):
         realm = self.context.realm(head.host)
         base = base_url(self.context, self.seam.transport, head, realm.namespace).replace("ws", "http", 1)
         children = list_children(realm, self._folder, self._relays, base)
-        feed = encode_discovery(children, f"{base}{head.path}", self._folder or host_name(head.host))
+        title = self._folder or host_name(head.host)
+        feed = encode_discovery(children, f"{base}{head.path}", title, realm.namespace.created_at)
         headers = [("Content-Type", FEED_CONTENT_TYPE), ("Cache-Control", "no-cache"), ("Date", self.seam.date())]
         self.respond(200, headers, feed)
 

@@ -22,9 +22,9 @@ class Listed:
     updated_at: float
 
 
-def encode_discovery(children: Sequence[Listed], url: str, title: str) -> bytes:
-    """The feed at `url`."""
-    updated = stamp(max((child.updated_at for child in children), default=0.0))
+def encode_discovery(children: Sequence[Listed], url: str, title: str, since: float) -> bytes:
+    """The feed at `url`, which there has been `since` (unix seconds)."""
+    updated = stamp(max((child.updated_at for child in children), default=since))
     return (
         f'<feed xmlns="{ATOM}"><id>{escaped(url)}</id><title type="text">{escaped(title)}</title>'
         f"<updated>{updated}</updated><author><name>{escaped(title)}</name></author>"

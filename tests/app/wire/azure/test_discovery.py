@@ -11,7 +11,7 @@ ATOM = "{http://www.w3.org/2005/Atom}"
 
 def test_a_feed_has_all_that_atom_asks_for() -> None:
     children = [Listed('A & "b"', "https://ns/a?x&y", 1525712400.0), Listed("c\x00", "https://ns/c/", 1525712460.0)]
-    feed = ElementTree.fromstring(encode_discovery(children, "https://ns/", "ns"))
+    feed = ElementTree.fromstring(encode_discovery(children, "https://ns/", "ns", 0.0))
     assert feed.tag == f"{ATOM}feed"
     for element in (feed, *feed.iter(f"{ATOM}entry")):  # RFC 4287, 4.1.1 and 4.1.2
         assert all(element.find(f"{ATOM}{name}") is not None for name in ("id", "title", "updated"))
@@ -23,5 +23,5 @@ def test_a_feed_has_all_that_atom_asks_for() -> None:
 
 
 def test_an_empty_feed_is_a_feed() -> None:
-    feed = ElementTree.fromstring(encode_discovery([], "https://ns/", "ns"))
-    assert (feed.findtext(f"{ATOM}updated"), feed.findall(f"{ATOM}entry")) == ("1970-01-01T00:00:00Z", [])
+    feed = ElementTree.fromstring(encode_discovery([], "https://ns/", "ns", 1525712400.0))
+    assert (feed.findtext(f"{ATOM}updated"), feed.findall(f"{ATOM}entry")) == ("2018-05-07T17:00:00Z", [])
