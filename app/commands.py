@@ -171,18 +171,21 @@ def dev_cert(config: Path | None, hosts: tuple[str, ...], truststore: Path | Non
 
     settings = _settings(config, flags)
     folder = DataFolder(settings.data)
+    authority = folder.tls / "ca.pem"
     try:
         folder.create()
+        before = authority.read_bytes() if authority.exists() else None
         files = development_certificate(settings, folder, hosts)
-        assert files.authority is not None
         if truststore is not None:
-            write_truststore(files.authority, truststore)
+            write_truststore(authority, truststore)
     except ConfigurationError as error:
         raise _Unusable(str(error)) from None
     except OSError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"certificate {files.certificate}, key {files.key}, authority {files.authority}")
-    click.echo("\n".join(["To trust it:", *show(files.authority, truststore)]))
+    click.echo(f"certificate {files.certificate}, key {files.key}, authority {authority}")
+    if before is not None and before != authority.read_bytes():
+        click.echo("The authority is a new one, which clients must trust anew.")
+    click.echo("\n".join(["To trust it:", *show(authority, truststore)]))
 
 
 commands: list[click.Command] = [serve, migrate, check, dev_cert]

@@ -177,3 +177,11 @@ def test_folder_that_cannot_be_made_is_a_failure_in_one_line(shell: CliRunner) -
     result = shell.invoke(dev_cert, ["--data", "taken"])
     assert result.exit_code == 1
     assert "Traceback" not in result.output
+
+
+def test_authority_that_had_to_be_replaced_is_told(shell: CliRunner) -> None:
+    news = "The authority is a new one, which clients must trust anew."
+    assert news not in shell.invoke(dev_cert, []).output
+    assert news not in shell.invoke(dev_cert, ["--host", "shop.localhost"]).output
+    assert news in shell.invoke(dev_cert, ["--host", "relay.test"]).output
+    assert news not in shell.invoke(dev_cert, ["--host", "deep.relay.test"]).output
