@@ -69,6 +69,7 @@ class ControlChannel(CommandSocket):
         "id",
         "realm",
         "relay",
+        "since",
         "tracking_id",
     )
 
@@ -86,6 +87,7 @@ class ControlChannel(CommandSocket):
         super().__init__(context, transport, head)
         self.id = listener_id  # what a sender's filter names it by
         self.tracking_id = new_tracking_id(listener_id, context.node)
+        self.since = context.loop.time()
         self.base = base_url(context, transport, head, realm.namespace)
         self.realm, self.relay, self.address, self.grant = realm, relay, address, grant
         self._waiting: dict[str, RelayedRequest] = {}

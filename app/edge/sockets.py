@@ -58,6 +58,7 @@ from app.wire.http import Head
 if TYPE_CHECKING:
     from app.edge.context import Context
 
+SETTLED_SECONDS = 2.0  # who came later than that is no lost listener: two would replace each other without end
 ENTRIES = (Action.LISTEN, Action.CONNECT)  # which need a token
 
 
@@ -138,7 +139,7 @@ def _make_room(context: Context, realm: Realm, relay: Relay, place: str, id: str
     if most is None or realm.roster.count(relay.key) < most:
         return
     before = next((each for each in realm.roster.listeners(relay.key) if id and each.is_same(id, place)), None)
-    if before is None:
+    if before is None or context.loop.time() - before.since < SETTLED_SECONDS:
         raise TooManyListeners(
             f"QuotaExceeded: The endpoint has {most} listeners, the most it may have (MaximumListenersPerEndpoint)."
         )

@@ -57,3 +57,26 @@ async def test_a_hammering_hyco_listener_is_slowed_down_and_a_good_one_registers
         async with asyncio.timeout(10):
             while storms.held:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+async def test_the_two_channels_that_hyco_opens_for_one_do_not_fight_for_the_only_place(
+    tmp_path: Path, node: StartNode
+) -> None:
+    """Its address holds an id, so that each might pass for the other's lost predecessor."""
+    limits = Limits(listeners=1, refused_listens=FREE)
+    async with running_gateway(tmp_path, limits=limits, deadlines=Deadlines(refusal_seconds=SECONDS)) as world:
+        await node("ws_listener", uri=f"{world.ws}/$hc/hyco?sb-hc-action=listen&sb-hc-id={ID}")
+        counters, roster = world.gateway.context.counters, world.gateway.context.realms[world.namespace].roster
+        async with asyncio.timeout(10):
+            while not roster.count("hyco"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        [channel] = roster.listeners("hyco")
+        channel.abort()  # hyco-ws hears of it twice, as of every loss with an error
+        await node("ws_listener", uri=f"{world.ws}/$hc/hyco?sb-hc-action=listen&sb-hc-id={ID}")
+        await refused(world, FREE + WAITED)
+        assert roster.count("hyco") == 1
+        assert counters["listens_refused"] <= 2 * counters["refusals"] + 20  # not thousands
+        assert counters["senders"] == 0
+        async with world.connect("hyco") as socket:
+            await socket.send("hello")
+            assert await socket.recv() == "hello"

@@ -12,6 +12,7 @@ from wires import answering, ask, frame, masked, until, upgraded
 from worlds import Listener, Request, World, running_gateway
 
 from app.config import Deadlines, Limits
+from app.edge import sockets
 from app.edge.control import ControlChannel
 from app.wire.azure.choices import Choices
 from app.wire.frames import BINARY, TEXT
@@ -99,8 +100,11 @@ async def test_a_relays_own_quota_and_the_status_of_its_refusal_can_be_chosen(tm
             await upgraded(world, "/$hc/calm?sb-hc-action=listen")
 
 
-async def test_a_listener_that_returns_takes_the_place_of_the_one_it_was(tmp_path: Path) -> None:
+async def test_a_listener_that_returns_takes_the_place_of_the_one_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While there is room both are there; at the quota the old one goes, and nobody else."""
+    monkeypatch.setattr(sockets, "SETTLED_SECONDS", 0.0)
     async with running_gateway(tmp_path, relays=RELAYS, limits=Limits(listeners=3)) as world:
         roster = world.gateway.context.realms[world.namespace].roster
         other = await world.listen("calm")
@@ -118,6 +122,15 @@ async def test_a_listener_that_returns_takes_the_place_of_the_one_it_was(tmp_pat
             with pytest.raises(InvalidStatus):
                 await world.listen("calm", query=query)
         assert {other.socket.close_code, again.socket.close_code, third.socket.close_code} == {None}
+
+
+async def test_two_that_have_one_id_do_not_take_each_others_place_without_end(tmp_path: Path) -> None:
+    """One SDK opens two control channels at once when it has lost one."""
+    async with running_gateway(tmp_path, relays=RELAYS, limits=Limits(listeners=1)) as world:
+        first = await world.listen("calm", query=f"&sb-hc-id={ID}")
+        with pytest.raises(InvalidStatus, match="403"):
+            await world.listen("calm", query=f"&sb-hc-id={ID}")
+        assert first.socket.close_code is None
 
 
 async def test_a_control_channel_ends_after_its_life_and_the_listener_returns(tmp_path: Path) -> None:
