@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from nettcp_peers import Client, preamble
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from worlds import World, running_gateway
@@ -200,3 +201,19 @@ def test_names_are_taken_as_they_stand(tmp_path: Path) -> None:
     assert names_in(der) == Names(frozenset({"DNS:a.b", "URI:urn:x", "email:a@b.c"}), ("O=É, Co", "1.2.3.4=x"))
     assert names_in(b"") is None
     assert names_in(der[:-10]) is None
+
+
+async def test_a_certificate_opens_net_tcp_sessions_which_need_no_token_then(tmp_path: Path) -> None:
+    sender = AUTHORITY.issue(tmp_path, [], san=[x509.DNSName("agent.example")])
+    agent = AUTHORITY.issue(tmp_path, [], san=[x509.UniformResourceIdentifier("spiffe://example/agent")])
+    doors = {"tls": True, "nettcp_tls_listen": "127.0.0.1:0"}
+    async with running_gateway(tmp_path, **doors, **settings(tmp_path)) as world:
+        await world.listen("hyco")
+        data = preamble("net.tcp://localhost/hyco")
+        for file, is_admitted in (sender, True), (agent, False), (None, False):
+            client = await Client.connect(world, world.nettcp_tls_port, tls(world, file))
+            await client.write(data)
+            if is_admitted:
+                assert await client.reader.readexactly(len(data)) == data  # the listener echoes
+            else:
+                assert await client.fault() == "EndpointAccessDenied"
