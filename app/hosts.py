@@ -11,14 +11,16 @@ beside it what was looked up for a Host header as it was sent. So a look-up cost
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from app.errors import MisdirectedRequest, UnknownHost
+from app.errors import BadRequest, MisdirectedRequest, UnknownHost
 from app.namespace import Namespace, fold
 
 FOUND_HEADERS = 4096  # Host headers whose place is remembered
 
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -148,6 +150,14 @@ def below(mount: str, path: str) -> str:
     if not mount or fold(f"{path}/").startswith(fold(f"{mount}/")):
         return path
     return f"{mount}/{path}" if path else mount
+
+
+def check_host_name(host: str) -> str:
+    """A host name without port, in lower case; raises `BadRequest` when it is none."""
+    host = host.lower()
+    if not _HOST_NAME.fullmatch(host):
+        raise BadRequest("An alias is a host name without port.")
+    return host
 
 
 def host_name(host: str) -> str:

@@ -15,11 +15,13 @@ from pydantic import Field, ValidationError
 from app.access.keyring import ROOT_RULE, new_rule
 from app.config import ConfigurationError, explain, read_table
 from app.errors import RelayError
+from app.hosts import check_host_name
 from app.manage.namespace_shapes import NamespaceShape
 from app.manage.shapes import AliasView, RelayShape, RuleShape, Shape
 from app.namespace import Namespace, Relay, Right, Rule, fold
 from app.store.registry import Registry, check_relay_name
 from app.store.settings import NamespaceSettings, RelaySettings
+from fanout.address import check_address
 from fanout.errors import FanoutError
 
 
@@ -73,12 +75,12 @@ def read_provision(file: Path) -> Provision:
     """The file, checked. Raises `ConfigurationError` with the path of each key that is wrong, never with a value."""
     try:
         provision = Provision.model_validate(_content(file))
-        for relay in (relay for contents in (provision, *provision.namespaces) for relay in contents.relays):
-            check_relay_name(relay.name)
+        for contents in (provision, *provision.namespaces):
+            _check_names(contents)
     except ValidationError as error:
         raise ConfigurationError("\n".join(f"{file}: {line}" for line in explain(error).splitlines())) from None
-    except (RelayError, FanoutError) as error:
-        raise ConfigurationError(f"{file}: relays: {relay.name!r}: {error}") from None
+    except _Misnamed as error:
+        raise ConfigurationError(f"{file}: {error}") from None
     for place, names in _names(provision):
         seen: set[str] = set()
         for name in names:
@@ -86,6 +88,24 @@ def read_provision(file: Path) -> Provision:
                 raise ConfigurationError(f"{file}: {place}: {name!r} is named twice")
             seen.add(fold(name))
     return provision
+
+
+class _Misnamed(ValueError):
+    """A name that cannot be; the text says where it stands."""
+
+
+def _check_names(contents: Contents) -> None:
+    place = "relays"
+    try:
+        for name in (relay.name for relay in contents.relays):
+            check_relay_name(name)
+        place = "aliases"
+        for name, address in contents.hosts().items():
+            check_host_name(name)
+            if address:
+                check_address(address)
+    except (RelayError, FanoutError) as error:
+        raise _Misnamed(f"{place}: {name!r}: {error}") from None
 
 
 def _names(provision: Provision) -> Iterator[tuple[str, list[str]]]:
@@ -106,10 +126,12 @@ async def apply_provision(provision: Provision, registry: Registry, primary: Nam
     is not written again.
     """
     async with registry.batch():
+        for entry in provision.namespaces:  # first, since a batch gathers what is alike
+            await registry.ensure_namespace(entry.name, new_rule(ROOT_RULE, Right.MANAGE))
         await _apply_contents(provision, registry, primary)
         for entry in provision.namespaces:
-            root = new_rule(ROOT_RULE, Right.MANAGE)
-            namespace = await registry.ensure_namespace(entry.name, root)
+            namespace = registry.find_namespace(entry.name)
+            assert namespace is not None
             settings = entry.over(NamespaceSettings.of(namespace))
             if settings != NamespaceSettings.of(namespace):
                 await registry.put_namespace(namespace, settings)

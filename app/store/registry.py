@@ -13,7 +13,7 @@ from typing import Literal
 
 from app.access.keyring import MAX_RULES, new_rule, rotated
 from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded
-from app.hosts import own_names
+from app.hosts import check_host_name, own_names
 from app.namespace import Change, HistoryLimits, Namespace, Relay, RelayTerms, Right, Rule, fold
 from app.store.database import Database
 from app.store.rows import namespace_of, relay_of, row_of_namespace, row_of_relay, row_of_rule, rule_of
@@ -27,7 +27,6 @@ MAX_IP_RULES = 128  # of one namespace, as Azure Relay has it
 _RELAY_NAME = re.compile(r"[A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*")
 _RULE_NAME = re.compile(r"[A-Za-z0-9._~\-]{1,256}")
 _NAMESPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-_HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
 
 
 class Registry:
@@ -250,9 +249,7 @@ class Registry:
 
         Raises `BadRequest`, `AddressExists`, and `InvalidAddress` where the address grammar refuses `address`.
         """
-        host = host.lower()
-        if not _HOST_NAME.fullmatch(host):
-            raise BadRequest("An alias is a host name without port.")
+        host = check_host_name(host)
         if address:
             check_address(address)
         async with self._database.transaction():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from app.errors import MisdirectedRequest, UnknownHost
@@ -99,6 +101,29 @@ def test_a_connection_made_to_one_namespace_asks_nothing_of_another() -> None:
         with pytest.raises(MisdirectedRequest) as refused:
             hosts.check_direction(server_name, host)
         assert refused.value.status == 421
+
+
+class Counted(list[Namespace]):
+    """Namespaces that count how often all of them were looked at."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[Namespace]:
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_a_look_up_does_not_walk_the_namespaces() -> None:
+    namespaces = Counted(Namespace(f"n{number}", {f"n{number}.example": "demo"}) for number in range(2000))
+    hosts = Hosts(namespaces, is_loopback=False, primary="n0")
+    hosts.find("n0")
+    walks = namespaces.walks
+    for number in range(2000):
+        assert hosts.place(f"n{number}.example:443").namespace is namespaces[number]
+        assert hosts.mount(namespaces[number], f"n{number}.localhost") == ""
+        with pytest.raises(UnknownHost):
+            hosts.find(f"{number}.nobody.example")
+    assert namespaces.walks == walks
 
 
 def test_many_host_headers_that_mean_one_namespace_take_no_room_for_ever() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.config import ConfigurationError, load_settings
+from app.errors import RelayError
 from app.namespace import Profile, Right
 from app.provision import read_provision
 from app.startup import open_registry
@@ -104,6 +105,10 @@ async def test_what_is_so_already_is_not_written_again(tmp_path: Path) -> None:
         ({"relays": [{"name": "a b"}]}, "relays: 'a b': A relay's name"),
         ({"relays": [{"name": "-"}]}, "relays: '-': Not an address"),
         ({"rules": [{"name": "r", "rights": ["Everything"], "primaryKey": "hush"}]}, "rules[0].rights[0]: Input"),
+        ({"aliases": ["relay example"]}, "aliases: 'relay example': An alias is a host name"),
+        ({"aliases": [{"host": "demo.example", "address": "a//b"}]}, "aliases: 'demo.example': "),
+        ({"namespaces": [{"name": "a b"}]}, "namespaces[0].name: String"),
+        ({"namespaces": [{"name": "t", "aliases": ["x y"]}]}, "aliases: 'x y': "),
         ([], "should hold an object"),
         ("{", "not JSON"),
     ],
@@ -136,3 +141,36 @@ def test_a_name_that_stands_twice_is_refused(tmp_path: Path, content: object, na
     """Names compare ignoring case: the later entry would silently undo the earlier."""
     with pytest.raises(ConfigurationError, match=f"{named} is named twice"):
         read_provision(written(tmp_path / "relays.json", content))
+
+
+async def test_namespaces_are_made_with_what_is_in_them(tmp_path: Path) -> None:
+    tenant = {
+        "name": "tenant",
+        "tags": {"for": "tests"},
+        "aliases": ["tenant.example", {"host": "demo.example", "address": "echo"}],
+        "relays": [{"name": "echo"}],
+        "rules": [{"name": "app", "rights": ["Send"], "primaryKey": "given"}],
+    }
+    content = {**CONTENT, "namespaces": [tenant]}
+    settings = load_settings({"data": tmp_path, "relays": written(tmp_path / "relays.json", content)})
+    keys = set()
+    for _ in range(2):
+        opened = await open_registry(settings)
+        await opened.registry.close()
+        assert [namespace.name for namespace in opened.registry.namespaces] == ["default", "tenant"]
+        made = opened.registry.namespaces[1]
+        assert made.aliases == {"tenant.example": "", "demo.example": "echo"}
+        assert made.tags == {"for": "tests"}
+        assert made.relays.keys() == {"echo"}
+        assert made.rules["app"].primary_key == "given"
+        keys.add(made.rules["rootmanagesharedaccesskey"].primary_key)
+    assert len(keys) == 1, "its root key is made once"
+    assert opened.namespace.aliases == {"relay.example": ""}
+
+
+@pytest.mark.parametrize("name", ["taken.example", "tenant.localhost"])
+async def test_a_host_name_that_two_namespaces_want_stops_the_start(tmp_path: Path, name: str) -> None:
+    content = {"aliases": ["taken.example"], "namespaces": [{"name": "tenant"}, {"name": "other", "aliases": [name]}]}
+    settings = load_settings({"data": tmp_path, "relays": written(tmp_path / "relays.json", content)})
+    with pytest.raises(RelayError, match="Another namespace"):
+        await open_registry(settings)

@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "app.access.keyring",
         "app.config",
         "app.errors",
+        "app.hosts",
         "app.manage",
         "app.namespace",
         "app.store",
