@@ -62,9 +62,9 @@ class DotNet:
 
 
 @contextlib.asynccontextmanager
-async def dotnet_world(data: Path) -> AsyncIterator[DotNet]:
+async def dotnet_world(data: Path, **settings: Any) -> AsyncIterator[DotNet]:
     """TLS alone is used; entities come into being by provisioning only, as in Azure."""
-    async with running_gateway(data, relays=RELAYS, tls=True, dynamic_relays=False) as world:
+    async with running_gateway(data, relays=RELAYS, tls=True, dynamic_relays=False, **settings) as world:
         string = f"Endpoint=sb://localhost:{world.tls_port}/;SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY}"
         peers = DotNet(world, world.tls(), ConnectionString.parse(string))
         try:
