@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +18,8 @@ from worlds import Request, World, rejection, running_gateway
 
 from app.config import ConfigurationError, Deadlines, Limits
 from app.edge.nettcp import MARK
+from app.namespace import IpRule, NetworkRules
+from app.store.settings import NamespaceSettings
 from app.wire.nettcp.records import Kind, Record, encode_record
 
 RELAYS = [
@@ -324,3 +327,15 @@ async def test_a_web_token_admits_as_a_signature_does_also_while_keys_are_fetche
                 assert (
                     await fault(world, preamble(via(world, f"guarded?sb-hc-token={token}"))) == "EndpointAccessDenied"
                 )
+
+
+async def test_network_rules_hold_for_sessions_that_come_wait_or_run(world: World) -> None:
+    """S23 at this door: a stranger gets what a bad token gets, and who is here must leave when the rules change."""
+    elsewhere = NetworkRules(default_action="Deny", ip_rules=(IpRule("10.9.0.0/16"),))
+    client, accept = await waiting(world)
+    async with connect(accept["address"]) as socket:
+        assert await socket.recv() == preamble(via(world, "calc"))
+        settings = replace(NamespaceSettings.of(world.namespace), network=elsewhere)
+        await world.gateway.registry.put_namespace(world.namespace, settings)
+        assert await client.rest() == b""
+    assert await fault(world, preamble(via(world, "calc"))) == "EndpointAccessDenied"
