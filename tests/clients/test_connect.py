@@ -103,3 +103,17 @@ def test_a_printed_connection_string_leads_to_the_port_that_speaks_tls(tmp_path:
     text = connection_string(resolve(data=tmp_path, environ={}), "shop", "secret", "orders")
     assert text == "Endpoint=sb://localhost:8443/;SharedAccessKeyName=shop;SharedAccessKey=secret;EntityPath=orders"
     assert resolve(connection_string=text, data=tmp_path, environ={}).url == "https://localhost:8443"
+
+
+def test_a_further_namespace_is_reached_by_its_name_below_localhost(folder: Path) -> None:
+    more = {"namespaces": {"Tenant": {"key_name": "root", "key": "theirs"}}}
+    (folder / "connection.json").write_text(json.dumps({**STORED, **more}))
+    gateway = resolve(data=folder, namespace="tenant", environ={"FANWAY_URL": "http://elsewhere:1"})
+    assert (gateway.url, gateway.tls_url) == ("http://tenant.localhost:8480", "https://tenant.localhost:8443")
+    assert (key_of(gateway), gateway.namespace, gateway.ca) == (("root", "theirs"), "Tenant", "/data/ca.pem")
+    named = resolve("http://tenant.localhost:8480", data=folder, environ={})
+    assert key_of(named) == ("root", "theirs"), "a URL that names it finds its key too"
+    own = resolve(data=folder, namespace="DEFAULT", environ={})
+    assert (own.url, key_of(own)[1]) == ("http://127.0.0.1:8480", "stored")
+    with pytest.raises(ConfigurationError, match="no namespace 'other'"):
+        resolve(data=folder, namespace="other", environ={})

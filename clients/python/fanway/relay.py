@@ -332,16 +332,27 @@ def connect(
     connection_string: str | None = None,
     ca: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
+    namespace: str | None = None,
 ) -> Relay:
     """A Relay, to be used as `async with fanway.connect() as relay`.
 
     `token` is a signature, a JSON Web Token, or a function that gives one whenever it is needed, so that connections
     are renewed. What is not given comes from FANWAY_CONNECTION_STRING, FANWAY_URL, FANWAY_KEY_NAME, FANWAY_KEY,
     FANWAY_TOKEN, FANWAY_CA, then from `connection.json` in the data folder (`data`, FANWAY_DATA or
-    `./.fanway`). Raises ConfigurationError when that is not enough.
+    `./.fanway`), whose gateway may hold several namespaces: `namespace` names one. Raises ConfigurationError when
+    that is not enough.
     """
     return Relay(
-        resolve(url, key_name=key_name, key=key, token=token, connection_string=connection_string, ca=ca, data=data)
+        resolve(
+            url,
+            key_name=key_name,
+            key=key,
+            token=token,
+            connection_string=connection_string,
+            ca=ca,
+            data=data,
+            namespace=namespace,
+        )
     )
 
 

@@ -94,3 +94,29 @@ async def test_a_name_of_the_gateway_itself_is_no_namespaces(world: World) -> No
     """It would take that name from the primary namespace."""
     assert refused(await world.client.put("/-/api/namespaces/LocalHost", headers=world.auth())) == 409
     assert len(world.gateway.registry.namespaces) == 1
+
+
+async def test_the_operators_token_opens_them_on_any_host(world: World) -> None:
+    await world.client.put("/-/api/namespaces/tenant", headers=world.auth())
+    bearer = {"Authorization": f"Bearer {world.gateway.opened.operator_token}"}
+    for host in (world.host, "tenant.localhost"):
+        listed = await world.client.get("/-/api/namespaces", headers={**bearer, "Host": host})
+        assert [each["name"] for each in listed.json()["namespaces"]] == ["default", "tenant"]
+    wrong = {"Authorization": "Bearer no-operators-token"}
+    assert refused(await world.client.get("/-/api/namespaces", headers=wrong)) == 401
+    assert refused(await world.client.get("/-/api/relays", headers=bearer)) == 401, "it is no key of a namespace"
+
+
+async def test_only_the_operator_gives_a_name_of_the_gateway_away(world: World) -> None:
+    auth = world.auth()
+    await world.client.put("/-/api/namespaces/tenant", headers=auth)
+    place = "/-/api/namespaces/tenant/aliases/localhost"
+    made = await world.client.put(place, json={"address": "demo"}, headers=auth)
+    assert (made.status_code, made.json()) == (201, {"host": "localhost", "address": "demo"})
+    view = (await world.client.get("/-/api/namespaces/tenant", headers=auth)).json()
+    assert view["aliases"] == [made.json()]
+    assert world.gateway.hosts.place("localhost").address == "demo"
+    assert (await world.client.delete(place, headers=auth)).status_code == 204
+    assert world.gateway.hosts.find("localhost") is world.namespace
+    assert refused(await world.client.delete(place, headers=auth)) == 404
+    assert refused(await world.client.put(f"{place}:80", headers=auth)) == 400
