@@ -66,8 +66,8 @@ def test_it_says_why_it_does_not_start() -> None:
 
 def test_the_fixture_serves_a_test_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / "test_sample.py").write_text(SAMPLE)
-    plugin = ["-p", "fanway.pytest_plugin", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", *plugin, "-q", "test_sample.py"]
+    options = ["-o", "asyncio_mode=auto", "-p", "no:cacheprovider"]  # the plugin comes with the distribution
+    command = [sys.executable, "-m", "pytest", *options, "-q", "test_sample.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
