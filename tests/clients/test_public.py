@@ -102,6 +102,8 @@ def test_the_application_learns_where_it_is_seen_and_nothing_from_the_sender() -
             "X-Forwarded-Host": "forged.example",
             "X-Forwarded-Proto": "https",
             "X-Forwarded-For": "192.0.2.9",
+            "X_Forwarded_Prefix": "/forged",
+            "x_forwarded-proto": "http",
         }
     )
     side = PublicSide.of(headers, "demo/shop")

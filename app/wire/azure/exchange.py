@@ -22,6 +22,7 @@ from app.wire.azure.headers import (
     named_in_connection,
     one_line,
     values_of,
+    vouch,
 )
 from app.wire.http import REASONS
 
@@ -58,12 +59,11 @@ def request_headers(
     """
     keys = {name.lower() for name, _ in headers}
     dropped = _NOT_REQUESTED | named_in_connection(headers) if "connection" in keys else _NOT_REQUESTED
-    if origin:
-        dropped = dropped | {name.lower() for name in origin}
     if not passes_host:
         dropped = dropped | {"host"}
     result = joined(headers, dropped | {"authorization"} if consumed_authorization else dropped)
-    result.update(origin or {})
+    if origin:
+        vouch(result, origin)
     result["Via"] = _extended_via(headers, via_host) if "via" in keys else f"1.1 {via_host}"
     return result
 

@@ -16,7 +16,16 @@ from urllib.parse import quote, unquote_plus, unquote_to_bytes
 
 from app.errors import BadRequest, SubProtocolMismatch, UnknownAction
 from app.wire.azure.choices import CHOICES, Choices
-from app.wire.azure.headers import LISTENER_FILTERS, RELAYS_OWN, TOKEN_HEADER, Headers, joined, one_line, values_of
+from app.wire.azure.headers import (
+    LISTENER_FILTERS,
+    RELAYS_OWN,
+    TOKEN_HEADER,
+    Headers,
+    joined,
+    one_line,
+    values_of,
+    vouch,
+)
 
 _PRIVATE = "sb-hc-"
 _SECRET = "sb-hc-rendezvous"
@@ -200,10 +209,9 @@ def connect_headers(
     Those of `origin`, which the relay vouches for, go before the sender's of the same names.
     """
     dropped = LISTENER_FILTERS | RELAYS_OWN
-    if origin:
-        dropped = dropped | {name.lower() for name in origin}
     result = joined(headers, dropped | {"authorization"} if consumed_authorization else dropped)
-    result.update(origin or {})
+    if origin:
+        vouch(result, origin)
     return result
 
 

@@ -8,6 +8,7 @@ HTTP/1.1 head is dropped, never repaired.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import quote
 
 Headers = list[tuple[str, str]]  # latin-1 decoded, names as received
@@ -80,6 +81,14 @@ def joined(headers: Headers, dropped: frozenset[str] = frozenset()) -> dict[str,
 def origin_headers(mount: str, scheme: str) -> dict[str, str]:
     """What tells a listener under which scheme, and below which address, its sender sees it."""
     return {SCHEME_HEADER: scheme, MOUNT_HEADER: quote(mount)} if mount else {SCHEME_HEADER: scheme}
+
+
+def vouch(headers: dict[str, str], own: Mapping[str, str]) -> None:
+    """Put `own` in place of every header that an application could read as one of them, with `_` for `-` too."""
+    names = {name.lower() for name in own}
+    for name in [name for name in headers if name.lower().replace("_", "-") in names]:
+        del headers[name]
+    headers.update(own)
 
 
 def one_line(text: str) -> str:

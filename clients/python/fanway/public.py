@@ -54,7 +54,7 @@ class PublicSide:
     def forwarded(self, headers: Mapping[str, str], remote: str) -> dict[str, str]:
         """The headers for the application: where and from whom the request came, as proxies say it; `remote` is
         `host:port`. Nothing of that is taken from the sender."""
-        fields = {name: value for name, value in headers.items() if name.lower() not in _REPLACED}
+        fields = {name: value for name, value in headers.items() if not _is_ours(name)}
         if self.host:
             fields["X-Forwarded-Host"] = self.host
         if self.prefix:
@@ -110,6 +110,12 @@ class PublicSide:
                 attribute = f"{name}{equals}{path}"
             kept.append(attribute)
         return ";".join(kept)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether an application could read the header as one that is told here; with `_` for `-`, many would."""
+    plain = name.lower().replace("_", "-")
+    return plain in _REPLACED or ("_" in name and plain in ("x-forwarded-for", "x-forwarded-proto"))
 
 
 def cut_address(target: str, address: str) -> str:

@@ -75,6 +75,7 @@ def socket(world: World, path: str, headers: dict[str, str], subprotocols: Any =
     ],
 )
 async def test_a_token_of_one_is_refused_at_the_other(world: World, tenant: Namespace, method: str, path: str) -> None:
+    """S08"""
     body = {"json": {}} if method == "PUT" else {}
     theirs = as_tenant(world, tenant)
     ours = {"Host": TENANT, **world.auth()}

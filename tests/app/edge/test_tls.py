@@ -82,6 +82,7 @@ def test_a_default_that_was_replaced_is_shown_to_who_asks_for_nothing(
 def test_a_broken_pair_changes_nothing_and_is_told_once(
     contexts: TlsContexts, pairs: dict[str, CertificatePair], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """S68"""
     pair = pairs["one.example"]
     before = served_to(contexts.context, "one.example")
     fresh = make_pair(tmp_path / "fresh", "renewed.example")

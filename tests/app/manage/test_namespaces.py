@@ -53,6 +53,7 @@ async def test_a_namespace_is_made_shown_changed_and_removed(world: World) -> No
 
 
 async def test_its_keys_open_a_new_namespace_and_no_other(world: World) -> None:
+    """S20"""
     await world.client.put("/-/api/namespaces/tenant", headers=world.auth())
     answer = await world.client.get("/-/api/namespaces/tenant/keys", headers=world.auth())
     assert answer.headers["cache-control"] == "no-store"
