@@ -228,6 +228,12 @@ class Gateway:
 
         hosts.on_change.append(context.authorizer.forget)
 
+        def review_all() -> None:
+            for live in list(context.lives):
+                live.review()
+
+        self.vouchers.on_withdrawn(review_all)
+
         def look_for_wcf() -> None:
             context.has_wcf_relays = any(realm.wcf_relays for realm in context.realms.values())
 
@@ -241,8 +247,7 @@ class Gateway:
                 for realm in context.realms.values():
                     review_peers(context, realm)
             look_for_wcf()
-            for live in list(context.lives):
-                live.review()
+            review_all()
 
         def serve(namespace: Namespace) -> None:
             is_open = settings.allows_dynamic_relays
@@ -254,6 +259,7 @@ class Gateway:
 
         def leave(namespace: Namespace) -> None:
             hosts.changed()
+            context.authorizer.tickets.forget(namespace)
             del context.realms[namespace]
 
         for namespace in registry.namespaces:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from app.certificates import CertificateFiles, cover, prepare_certificates
 from app.config import Settings
-from app.edge.tls import MINIMUM, CertificatePair, ClientAuthority, TlsContexts, load_pair
+from app.edge.tls import MINIMUM, CertificatePair, ClientAuthority, TlsContexts, ask_clients, load_pair
 from app.hosts import Hosts, own_names
 from app.namespace import Namespace
 from app.store.folder import DataFolder
@@ -100,11 +100,14 @@ def check_certificates(settings: Settings) -> None:
     """Return when every certificate that the settings name can be used. Raises `ConfigurationError`."""
     if not settings.tls:
         return
+    clients = client_authority(settings)
+    if clients is not None:
+        ask_clients(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), clients)
     pairs = set(named_pairs(settings).values())
     if settings.tls_cert is not None and settings.tls_key is not None:
         pairs.add(CertificatePair(settings.tls_cert, settings.tls_key))
     for pair in pairs:
-        load_pair(pair, clients=client_authority(settings))
+        load_pair(pair)
 
 
 def client_authority(settings: Settings) -> ClientAuthority | None:

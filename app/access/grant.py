@@ -139,8 +139,9 @@ class Grant:
         if not self.reaches(relay, address):
             raise Unauthorized(WRONG_AUDIENCE)
         right = _needed(right, relay)
-        self.require_right(right)
-        if self.limits and not self._is_within_limits(right, relay, lambda held: _matches(relay, held, address)):
+        if right not in self.rights or (
+            self.limits and not self._is_within_limits(right, relay, lambda held: _matches(relay, held, address))
+        ):
             raise _missing(right)
 
     def require_all(self, right: Right, relay: Relay, pattern: Pattern) -> None:
@@ -153,11 +154,22 @@ class Grant:
                 "Unauthorized access. The token does not cover every address that the pattern can match."
             )
 
+    def require_whole(self, right: Right, relay: Relay) -> None:
+        """Return when `permits_all` holds: who changes a relay, or sees its keys, must reach all of it.
+
+        Raises as `require`.
+        """
+        self.require(right, relay, relay.name)
+        if not self.permits_all(right, relay):
+            raise ClaimMissing("Unauthorized access. The token does not reach the whole relay.")
+
     def require_right(self, right: Right) -> None:
         """Return when there is `right` somewhere; raises `Unauthorized` when anonymous, else `ClaimMissing`."""
         if self.is_anonymous:
             raise Unauthorized(MISSING_TOKEN)
-        if right not in self.rights or not all(any(right in each.rights for each in limit) for limit in self.limits):
+        if right not in self.rights or (
+            self.limits and not all(any(right in each.rights for each in limit) for limit in self.limits)
+        ):
             raise _missing(right)
 
     def _is_within_limits(self, right: Right, relay: Relay, holds: Callable[[Pattern], bool]) -> bool:

@@ -45,6 +45,7 @@ class IssuerKeys:
         self._tried_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
+        self.on_withdrawn: Callable[[], None] = lambda: None
 
     def candidates(self, token: WebToken) -> list[Key]:
         """The keys that the token may be signed with, [] for one that the issuer does not know.
@@ -103,11 +104,14 @@ class IssuerKeys:
             same = next((old for old in self._keys if (old.id, old.published) == (key.id, key.published)), key)
             same.algorithms = key.algorithms
             kept.append(same)
-        for old in self._keys:
-            old.is_withdrawn = old not in kept
+        gone = [old for old in self._keys if old not in kept]
         self._keys = kept
         self._fetched_at = self._clock()
         _log.info("%d keys of %s", len(kept), self.issuer)
+        for old in gone:
+            old.is_withdrawn = True
+        if gone:
+            self.on_withdrawn()
 
     async def _find_url(self) -> str:
         if self._url is not None:

@@ -129,6 +129,11 @@ class Vouchers:
         expires_at, _ = lifetime(token, now, self._skew_seconds)
         return now <= expires_at and voucher.is_operator(token)
 
+    def on_withdrawn(self, callback: Callable[[], None]) -> None:
+        """Call back whenever an issuer has taken a key back: what rests on it is not live any more."""
+        for keys in self._keys.values():
+            keys.on_withdrawn = callback
+
     async def close(self) -> None:
         """Stop what is being fetched."""
         await asyncio.gather(*(keys.close() for keys in self._keys.values()))

@@ -33,6 +33,7 @@ from app.edge.exchange import Exchange
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage
 from app.edge.refusal import Door
+from app.edge.streamed import StreamedAnswer
 from app.errors import (
     NORMAL,
     SENDER_LEFT,
@@ -93,6 +94,7 @@ class RelayedRequest(Exchange):
     listener: ControlChannel
     relay: Relay
     _admitted: Admitted | None = None
+    _streamed: StreamedAnswer | None = None
     _asked: tuple[ControlChannel, ...] = ()  # before `listener`, and in vain
     _stage = Stage.GATHERING
     _size = 0
@@ -123,7 +125,7 @@ class RelayedRequest(Exchange):
     def _choose(self, asked: Asked) -> None:
         """A listener, and what it is to be told: under a fresh secret each time. Raises RelayError."""
         head, context = self.head, self.context
-        realm = context.realm(head.host)
+        self._realm = realm = context.realm(head.host)
         if context.faults is not None:
             context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
         admitted = self._admitted
@@ -353,6 +355,8 @@ class RelayedRequest(Exchange):
 
     def _start_answer(self) -> None:
         answer = self._answer
+        assert self._admitted is not None
+        self._streamed = StreamedAnswer(self, self._realm, self._admitted)
         self.start_answer(answer.status, self._headers, None, reason_phrase(answer.status, answer.description))
         self._watch(idle_seconds(self.context, self.relay))
 
@@ -378,6 +382,8 @@ class RelayedRequest(Exchange):
     def _release(self) -> None:
         """Nobody waits for anything of this request any more."""
         self._stage = Stage.DONE
+        if self._streamed is not None:
+            self._streamed.release()
         self._stop_gathering()
         self.seam.patience.stop()
         self._expect_nothing()

@@ -115,12 +115,15 @@ def load_pair(
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigurationError(f"{pair.certificate} and {pair.key}: no certificate with its key: {reason}") from None
     if clients is not None:
-        _ask_clients(context, clients)
+        ask_clients(context, clients)
     return context
 
 
-def _ask_clients(context: ssl.SSLContext, clients: ClientAuthority) -> None:
-    """Ask those who connect for a certificate of this authority; another one fails the handshake."""
+def ask_clients(context: ssl.SSLContext, clients: ClientAuthority) -> None:
+    """Ask those who connect for a certificate of this authority; another one fails the handshake.
+
+    Raises `ConfigurationError`.
+    """
     try:
         context.load_verify_locations(clients.file)
     except OSError as error:

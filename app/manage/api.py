@@ -63,7 +63,7 @@ async def list_relays(caller: Calling) -> RelayList:
     grant = caller.grant()
     grant.require_right(Right.MANAGE)
     relays = sorted(caller.namespace.relays.values(), key=lambda relay: relay.key)
-    return RelayList(relays=[caller.view(relay) for relay in relays if grant.permits(Right.MANAGE, relay, relay.name)])
+    return RelayList(relays=[caller.view(relay) for relay in relays if grant.permits_all(Right.MANAGE, relay)])
 
 
 @router.get("/relays/{path:path}", tags=["relays"], summary="One relay")
@@ -85,7 +85,7 @@ async def put_relay(path: RelayPath, body: RelayShape, caller: Calling, response
     else:
         grant = caller.grant()
         check_relay_name(path)
-        grant.require(Right.MANAGE, Relay(path), path)
+        grant.require_whole(Right.MANAGE, Relay(path))
         response.status_code = 201
     return caller.view(await registry.put_relay(caller.namespace, path, body.over(registry.defaults)))
 

@@ -144,14 +144,14 @@ class _Call:
             raise EndpointNotFound(SENTENCES[EndpointNotFound])
         if not any(grant.permits(right, relay, relay.name) for right in Right.MANAGE):
             raise ClaimMissing("Unauthorized access. The token does not reach this entity.")
-        return self._entry(relay, 200, shows_keys=grant.permits(Right.MANAGE, relay, relay.name))
+        return self._entry(relay, 200, shows_keys=grant.permits_all(Right.MANAGE, relay))
 
     async def _put(self, relay: Relay | None, grant: Grant) -> Response:
         is_update = self._is_update()
         if relay is None:
             check_relay_name(self._path)
         wanted = relay or Relay(self._path)
-        grant.require(Right.MANAGE, wanted, wanted.name)
+        grant.require_whole(Right.MANAGE, wanted)
         description = parse_entry(await self._body())
         settings = self._settings(description, relay if is_update else None)
         rules = None
@@ -163,7 +163,7 @@ class _Call:
     async def _delete(self, relay: Relay | None, grant: Grant) -> Response:
         if relay is None:
             raise EndpointNotFound(SENTENCES[EndpointNotFound])
-        grant.require(Right.MANAGE, relay, relay.name)
+        grant.require_whole(Right.MANAGE, relay)
         await self._context.registry.delete_relay(self._namespace, relay)
         return Response()
 
@@ -233,8 +233,7 @@ class _Call:
         relays = [
             relay
             for _, relay in sorted(self._namespace.relays.items())
-            if (kind is None or (kind is Kind.RELAY) == relay.profile.is_wcf)
-            and grant.permits(Right.MANAGE, relay, relay.name)
+            if (kind is None or (kind is Kind.RELAY) == relay.profile.is_wcf) and grant.permits_all(Right.MANAGE, relay)
         ]
         version = {"api-version": self._query.get("api-version", VERSIONS[-1])}
         entries = [

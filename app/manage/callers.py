@@ -88,7 +88,7 @@ class Caller:
         if relay is None:
             self.grant()
             raise EndpointNotFound("Endpoint does not exist.")
-        self.grant(relay).require(Right.MANAGE, relay, relay.name)
+        self.grant(relay).require_whole(Right.MANAGE, relay)
         return relay
 
     def scope(self, path: str | None) -> tuple[Namespace, Relay | None]:

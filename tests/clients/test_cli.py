@@ -25,6 +25,8 @@ OURS = {
     "open",
     "forward",
     "token",
+    "ticket",
+    "revoke",
     "relay",
     "namespace",
     "alias",

@@ -87,6 +87,28 @@ def test_only_what_is_wished_is_said() -> None:
     assert json.dumps(wish_of(5, None, False, {})) == '{"seconds": 5, "allow": {}}'
 
 
+async def test_the_command_revokes_and_lists(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    import asyncio
+
+    def call(*arguments: str) -> int:
+        with pytest.raises(SystemExit) as done:
+            main(["revoke", "--url", world.url, "--token", world.token(), *arguments])
+        return int(done.value.code or 0)
+
+    one, other = signed({"sub": "eve", "publish": ["orders/a"]}), signed({"sub": "ada", "publish": ["orders/a"]})
+    assert await asyncio.to_thread(call, "--sub", "eve", "--reason", "left") == 0
+    assert await asyncio.to_thread(call, "--text", other) == 0
+    for token in (one, other):
+        headers = {"Authorization": token}
+        assert (await world.client.post("/-/events/orders/a", content=b"x", headers=headers)).status_code == 401
+    assert await asyncio.to_thread(call, "--list") == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(kind, reason) for kind, _, _, _, reason in lines] == [("sub", "left"), ("token", "")]
+    assert lines[0][1] == "eve"
+    for wrong in ((), ("--sub", "a", "--all"), ("--issuer", "x")):
+        assert await asyncio.to_thread(call, *wrong) == 2
+
+
 async def test_the_command_prints_a_ticket(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     import asyncio
 

@@ -20,6 +20,7 @@ from fanway.cli_moving import export, import_
 from fanway.cli_namespaces import alias, namespace
 from fanway.cli_options import safe, say
 from fanway.cli_relays import ask, forward, listen, open_
+from fanway.cli_revocations import revoke
 from fanway.cli_tickets import ticket
 from fanway.errors import RelayError
 
@@ -76,7 +77,7 @@ def cli() -> None:
 
 
 _EVERYDAY = (publish, subscribe, listen, ask, open_, forward, token, ticket, status)
-_MANAGING = (relay, key, namespace, alias, import_, export)
+_MANAGING = (relay, key, revoke, namespace, alias, import_, export)
 for _command in (*_EVERYDAY, *_MANAGING):
     cli.add_command(_command)
 

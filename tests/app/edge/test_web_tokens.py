@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from subscribers import publish, receive, session, socket, sse
-from tokens import AUDIENCE, SECRET, Provider, running_provider, signed
+from tokens import AUDIENCE, OTHER_RSA_KEY, RSA_KEY, SECRET, Provider, jwk, part, running_provider, signed
 from websockets.exceptions import InvalidStatus
 from worlds import World, running_gateway
 
@@ -114,6 +116,59 @@ async def test_every_door_holds_the_first_call_until_the_keys_are_there(
     assert provider.asked
 
 
+async def test_bodies_and_pipelined_requests_wait_with_the_call_that_is_held(world: World, provider: Provider) -> None:
+    await world.listen("hyco")
+    provider.gate.clear()
+    token = provider.token(roles=["Azure Relay Sender"])
+    large = asyncio.ensure_future(world.client.post("/hyco", headers=auth(token), content=b"x" * 3_000_000))
+    wire = await world.raw()
+    head = f"Host: {world.host}\r\nServiceBusAuthorization: {token}\r\n"
+    for number in range(3):
+        body = f"body {number}"
+        await wire.send(f"POST /hyco HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}")
+    while not provider.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    provider.gate.set()
+    assert [(await wire.answer())[2] for _ in range(3)] == [b"body 0", b"body 1", b"body 2"]
+    assert (await large).content == b"x" * 3_000_000
+
+
+async def test_who_leaves_while_its_call_is_held_is_forgotten(world: World, provider: Provider) -> None:
+    provider.gate.clear()
+    token = provider.token(roles=["Azure Relay Owner"])
+    head = f"Host: {world.host}\r\nServiceBusAuthorization: {token}\r\n"
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    upgrade += f"Sec-WebSocket-Key: {'A' * 22}==\r\n"
+    for path, more in (("/-/events/orders?wait=0", ""), ("/$hc/shop?sb-hc-action=listen", upgrade)):
+        wire = await world.raw()
+        await wire.send(f"GET {path} HTTP/1.1\r\n{head}{more}\r\n")
+        while not provider.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        wire.abort()
+    provider.gate.set()
+    assert (await world.client.get("/-/events/orders?wait=0", headers=auth(token))).status_code == 200
+    while world.gateway.context.connections > 1:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert not world.gateway.context.lives
+    assert not world.gateway.context.counters["faults"]
+
+
+async def test_an_issuer_that_cannot_be_reached_is_503_and_not_401(world: World, provider: Provider) -> None:
+    """A good token must not look bad because somebody else is away."""
+
+    async def leave(_: Provider, path: str, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    provider.answer = leave
+    headers = auth(provider.token(roles=["Azure Relay Owner"]))
+    answer = await world.client.post("/-/events/orders/a", headers=headers, content=b"x")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "IssuerUnreachable")
+    assert int(answer.headers["retry-after"]) > 0
+    with pytest.raises(InvalidStatus) as refused:
+        await world.connect("hyco", additional_headers=headers)
+    assert refused.value.response.status_code == 503
+
+
 async def test_a_raw_token_is_taken_wherever_a_token_may_stand(world: World, provider: Provider) -> None:
     token = provider.token(roles=["Azure Relay Sender"])
     for headers in (
@@ -162,6 +217,53 @@ async def test_errors_have_their_sentences_and_tracking_ids_at_azures_doors(worl
         assert answer.status_code == 401
         assert sentence in answer.text
         assert "TrackingId:" in answer.text
+
+
+BAD = [
+    "a.b.c",
+    f"{part({'alg': 'none'})}.{part({'exp': 9_999_999_999, 'publish': ['orders/**']})}.{part('x')}",
+    signed({"publish": ["orders/**"]}, OTHER_RSA_KEY, "RS256"),
+    signed({"publish": ["orders/**"]}, RSA_KEY, "RS256", kid="../../../etc/passwd"),
+    signed({"publish": ["orders/**"]}, SECRET, crit=["x"], x=1),
+    signed({"publish": ["orders/**"]}, SECRET + "!"),
+    signed({"publish": ["orders/**"], "exp": "soon"}),
+    signed({"publish": ["orders/**"], "iss": "http://169.254.169.254/"}, OTHER_RSA_KEY, "RS256"),
+    signed({"publish": ["orders/**"], "x": "y" * 14_000}),
+    "SharedAccessSignature sr=x&sig=y&se=1&skn=z",
+    "nonsense",
+]
+
+
+async def test_bad_tokens_of_every_kind_get_answers_of_one_shape(world: World) -> None:
+    """S10, S12: nothing tells more of one than of another, at our doors and at Azure's."""
+    shapes, words = set(), set()
+    for token in BAD:
+        ours = await world.client.post("/-/events/orders/a", headers=auth(token), content=b"x")
+        azures = await world.client.get("/hyco", headers=auth(token))
+        if len(token) > 16_384:
+            assert ours.status_code == azures.status_code == 401
+        error = ours.json()["error"]
+        shapes.add((ours.status_code, *sorted(ours.headers), *sorted(error), error["status"], error["code"]))
+        shapes.add((azures.status_code, *sorted(azures.headers), re.sub(r"\n|>[^<]*<", ">...<", azures.text)))
+        words.add(error["message"].partition(":")[0])
+        assert token not in ours.text + azures.text
+        assert "TrackingId:" in azures.text
+    assert len(shapes) == 2
+    assert words <= {"The token has an invalid signature.", "MalformedToken", "InvalidAudience"}
+
+
+async def test_what_lives_on_a_key_that_its_issuer_takes_back_ends(world: World, provider: Provider) -> None:
+    headers = auth(provider.token(roles=["Azure Relay Owner"]))
+    async with socket(world, "orders/**", additional_headers=headers) as peer:
+        provider.keys[:] = [jwk(OTHER_RSA_KEY, "new")]
+        [keys] = world.gateway.vouchers._keys.values()
+        keys._start(0.0)
+        await peer.wait_closed()
+        assert peer.close_code == 1008
+    fresh = provider.token("new", OTHER_RSA_KEY, roles=["Azure Relay Owner"])
+    for token, status in ((fresh, 202), (headers["ServiceBusAuthorization"], 401)):
+        answer = await world.client.post("/-/events/orders/a", headers=auth(token), content=b"x")
+        assert answer.status_code == status
 
 
 async def test_a_listener_renews_with_another_token(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -36,6 +37,21 @@ async def test_who_holds_the_claim_may_manage_the_gateway(world: World, provider
     token = provider.token(aud=MANAGEMENT, groups=["staff", "gateway-operators"])
     assert await status(world, token) == 200
     assert await status(world, world.gateway.opened.operator_token) == 200
+
+
+async def test_what_an_operator_changes_is_in_the_audit_log(
+    world: World, provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "fanway.audit")
+    path = URL.partition("?")[0].replace("/providers", "/resourceGroups/group/providers")
+    headers = {"Authorization": f"Bearer {world.gateway.opened.operator_token}"}
+    answer = await world.client.put(
+        f"{path}/tenant-one?api-version=2021-11-01", headers=headers, json={"location": "local"}
+    )
+    assert answer.status_code in (200, 201), answer.text
+    [line] = [record.getMessage() for record in caplog.records if record.name == "fanway.audit"]
+    assert line.startswith(f"operator: PUT {path}/tenant-one: ")
+    assert answer.headers["trackingid"] in line
 
 
 async def test_nobody_else_may(world: World, provider: Provider) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from subscribers import Stalled, publish, receive, session, socket, sse
 from tokens import SECRET, signed
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
-from worlds import World, running_gateway
+from worlds import Listener, Request, World, running_gateway
 
 SETTINGS: dict[str, Any] = {"identity": {"signers": [{"name": "app", "algorithm": "HS256", "key": SECRET}]}}
 EVERYTHING = {"manage": ["orders/**", "hyco/**"]}
@@ -90,6 +93,34 @@ async def test_a_stalled_peer_gets_nothing_of_what_was_queued_for_it(world: Worl
     assert b"fanway.bye" not in received
     assert not received.endswith(b"0\r\n\r\n")
     assert len(received) < 60 * 16384
+
+
+async def test_an_answer_that_still_streams_is_cut(world: World) -> None:
+    """S15: relayed requests too; what a token's expiry would not end, its revocation does."""
+
+    async def stream(_: Listener, request: Request, body: bytes, peer: ClientConnection) -> None:
+        head = {"requestId": request["id"], "statusCode": 200, "responseHeaders": {}, "body": True}
+        await peer.send(json.dumps({"response": head}))
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.Event().wait()
+
+        await peer.send(pieces())
+
+    await world.listen("hyco", on_request=stream)
+    token = signed({"sub": "eve", "ask": ["hyco"], "exp": int(world.clock()) + 60})
+    async with world.client.stream("GET", "/hyco", headers=auth(token)) as answer:
+        body = answer.aiter_raw()
+        assert await anext(body) == b"first"
+        world.clock.offset += 3600
+        for live in list(world.gateway.context.lives):
+            live.review()
+        await revoke(world, sub="somebody else")
+        assert len(world.gateway.context.lives) == 2
+        await revoke(world, sub="eve")
+        with pytest.raises(httpx.RemoteProtocolError):
+            await anext(body)
 
 
 @pytest.mark.parametrize(
