@@ -8,9 +8,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,32 @@ def require_java(folder: Path = JAVA_PEER) -> str:
             "azure-relay, the SDK for Java, is not installed" if folder == JAVA_SDK else "Jetty is not installed"
         )
     return f"{folder}/target/classes:{folder}/target/lib/*"
+
+
+def require_mono(source: Path, folder: Path) -> Path:
+    """A program in C#, compiled into this folder to be run by Mono's WCF."""
+    compiler, program = require("mcs"), folder / f"{source.stem}.exe"
+    require("mono")
+    libraries = [f"-r:System.{name}.dll" for name in ("ServiceModel", "Runtime.Serialization")]
+    done = subprocess.run(
+        [compiler, *libraries, f"-out:{program}", source], capture_output=True, text=True, check=False
+    )
+    if "System.ServiceModel.dll" in done.stderr:
+        pytest.skip("Mono's System.ServiceModel is not installed")
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+@contextlib.contextmanager
+def held_port() -> Iterator[int]:
+    """A port on which nobody listens: kept for whoever asks for this very number, given to nobody by chance.
+
+    It is bound and not listening, which with SO_REUSEADDR lets another, who sets that too, bind it and listen.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 class Program:

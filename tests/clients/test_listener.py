@@ -92,8 +92,8 @@ async def test_an_address_nobody_may_listen_at_is_refused_for_good(world: Any) -
             await asyncio.wait_for(relay.run(), 5)
 
 
-async def test_with_no_gateway_the_first_attempt_is_told(unused_tcp_port: int) -> None:
-    async with fanway.connect(f"http://127.0.0.1:{unused_tcp_port}", key="k") as relay:
+async def test_with_no_gateway_the_first_attempt_is_told(free_port: int) -> None:
+    async with fanway.connect(f"http://127.0.0.1:{free_port}", key="k") as relay:
         relay.listen("shop")(hello)
         with pytest.raises(fanway.ConnectionLostError, match="fanway serve"):
             await relay.listening()

@@ -254,8 +254,8 @@ async def test_a_broken_message_costs_the_connection_not_the_session(fake: Any, 
         assert await take(session.subscribe("orders/**", "now", {}), 1) == ["1"]
 
 
-async def test_where_nothing_answers_the_error_says_what_to_do(unused_tcp_port: int) -> None:
-    session = Session(Gateway(f"http://127.0.0.1:{unused_tcp_port}", Credential("root", "key")))
+async def test_where_nothing_answers_the_error_says_what_to_do(free_port: int) -> None:
+    session = Session(Gateway(f"http://127.0.0.1:{free_port}", Credential("root", "key")))
     with pytest.raises(ConnectionLostError, match="fanway serve"):
         await session.publish({"address": "a"}, b"", True)
     await session.close()

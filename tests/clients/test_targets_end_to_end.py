@@ -140,8 +140,8 @@ async def test_server_sent_events_pass_one_by_one(world: Any, relay: Relay) -> N
             assert await asyncio.wait_for(anext(pieces), 5) == b"data: 2\n\n"
 
 
-async def test_a_local_server_that_is_down_is_a_502(relay: Relay, unused_tcp_port: int) -> None:
-    async with joined(relay, "shop", f"127.0.0.1:{unused_tcp_port}"):
+async def test_a_local_server_that_is_down_is_a_502(relay: Relay, free_port: int) -> None:
+    async with joined(relay, "shop", f"127.0.0.1:{free_port}"):
         answer = await relay.ask("shop", timeout=10)
         with pytest.raises(fanway.RelayError) as caught:
             await relay.open("shop")
@@ -199,17 +199,17 @@ async def test_tcp_passes_through_and_half_close_is_kept(relay: Relay) -> None:
     assert (received, len(answer)) == ([300_000], 1 << 20)
 
 
-async def test_a_target_that_refuses_resets_the_senders_tcp(relay: Relay, unused_tcp_port: int) -> None:
+async def test_a_target_that_refuses_resets_the_senders_tcp(relay: Relay, free_port: int) -> None:
     """R17"""
-    async with joined(relay, "shop", f"tcp://127.0.0.1:{unused_tcp_port}"), forwarded(relay, "shop") as port:
+    async with joined(relay, "shop", f"tcp://127.0.0.1:{free_port}"), forwarded(relay, "shop") as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(reader.read(), 10)
         writer.close()
 
 
-async def test_a_web_server_that_is_down_is_not_taken_for_the_gateway(relay: Relay, unused_tcp_port: int) -> None:
-    async with joined(relay, "shop", f"localhost:{unused_tcp_port}"):
+async def test_a_web_server_that_is_down_is_not_taken_for_the_gateway(relay: Relay, free_port: int) -> None:
+    async with joined(relay, "shop", f"localhost:{free_port}"):
         with pytest.raises(RelayError, match=r"The local target http://localhost:\d+ took no socket") as error:
             await relay.open("shop")
     assert error.value.status == 502

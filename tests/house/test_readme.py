@@ -11,19 +11,18 @@ import asyncio
 import contextlib
 import os
 import re
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from programs import FANWAY, NODE_SCRIPTS, require, require_node_modules, running
+from programs import FANWAY, NODE_SCRIPTS, held_port, require, require_node_modules, running
 
 README = Path(__file__).parents[2] / "README.md"
 PATIENCE = 30
 MARKED = re.compile(r"^<!-- (example|prints)(?:: ([^>]*))? -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PORTS = ("8480", "8443", "3000", "8000")
+GATEWAY_PORT, TLS_PORT, *OTHER_PORTS = PORTS = ("8480", "8443", "3000", "8000")
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,6 @@ def sections() -> Iterator[tuple[str, list[Block]]]:
         ]
         if blocks:
             yield match[1], blocks
-
-
-def free_ports() -> dict[str, str]:
-    """For every port that the README names, one that is free here."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    found = {port: str(held.getsockname()[1]) for port, held in zip(PORTS, sockets, strict=True)}
-    for held in sockets:
-        held.close()
-    return found
 
 
 @dataclass
@@ -158,16 +148,17 @@ class Shells:
 
 @pytest.fixture
 async def shells(tmp_path: Path) -> AsyncIterator[Shells]:
-    ports = free_ports()
-    command = [FANWAY, "serve", "--json", "--listen", f"127.0.0.1:{ports['8480']}"]
-    command += ["--tls-listen", f"127.0.0.1:{ports['8443']}", "--data", tmp_path / ".fanway"]
+    command = [FANWAY, "serve", "--json", "--listen", "127.0.0.1:0", "--data", tmp_path / ".fanway"]
     async with running(*command) as gateway:
-        await gateway.expect("ready")
-        working = Shells(tmp_path, ports)
-        try:
-            yield working
-        finally:
-            await working.leave()
+        ready = await gateway.expect("ready")
+        with contextlib.ExitStack() as held:
+            ports = {port: str(held.enter_context(held_port())) for port in OTHER_PORTS}
+            ports[GATEWAY_PORT], ports[TLS_PORT] = (ready[url].rpartition(":")[2] for url in ("url", "tls_url"))
+            working = Shells(tmp_path, ports)
+            try:
+                yield working
+            finally:
+                await working.leave()
 
 
 @pytest.mark.parametrize("blocks", [blocks for _, blocks in sections()], ids=[title for title, _ in sections()])

@@ -20,6 +20,7 @@ from programs import (
     Served,
     StartNode,
     StartPeer,
+    held_port,
     require,
     require_java,
     require_node_modules,
@@ -70,7 +71,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
             ready = await program.expect("ready")
             return Served(int(ready["url"].rpartition(":")[2]), program, start)
 
-        yield await start(0)
+        yield await start(lives.enter_context(held_port()))
 
 
 @pytest.fixture

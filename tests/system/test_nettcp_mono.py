@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from programs import FANWAY, Program, require, running
+from programs import FANWAY, Program, held_port, require_mono, running
 from worlds import KEY, KEY_NAME, World, running_gateway
 
 SOURCE = Path(__file__).parents[1] / "mono" / "Peer.cs"
@@ -24,16 +22,7 @@ RELAYS = [
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, compiled."""
-    compiler, program = require("mcs"), tmp_path_factory.mktemp("mono") / "Peer.exe"
-    require("mono")
-    libraries = [f"-r:System.{name}.dll" for name in ("ServiceModel", "Runtime.Serialization")]
-    done = subprocess.run(
-        [compiler, *libraries, f"-out:{program}", SOURCE], capture_output=True, text=True, check=False
-    )
-    if "System.ServiceModel.dll" in done.stderr:
-        pytest.skip("Mono's System.ServiceModel is not installed")
-    assert done.returncode == 0, done.stderr
-    return program
+    return require_mono(SOURCE, tmp_path_factory.mktemp("mono"))
 
 
 @pytest.fixture
@@ -45,18 +34,17 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 @contextlib.asynccontextmanager
 async def offered(world: World, peer: Path, relay: str, name: str, address: str = "") -> AsyncIterator[str]:
     """A service behind a relay: its own URL. Its messages are for `address`, or for its own URL."""
-    with socket.socket() as probe:  # Mono takes no port 0
-        probe.bind(("127.0.0.1", 0))
-        url = f"net.tcp://127.0.0.1:{probe.getsockname()[1]}/Service"
-    env = {"FANWAY_URL": world.url, "FANWAY_KEY_NAME": KEY_NAME, "FANWAY_KEY": KEY}
-    async with running("mono", peer, "serve", url, name, *([address] if address else [])) as service:
-        await service.expect("ready")
-        realm = world.gateway.context.realms[world.namespace]
-        before = realm.roster.count(relay)
-        async with running(FANWAY, "listen", relay, "--to", url, env=env), asyncio.timeout(20):
-            while realm.roster.count(relay) == before:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            yield url
+    with held_port() as port:  # Mono takes no port 0
+        url = f"net.tcp://127.0.0.1:{port}/Service"
+        env = {"FANWAY_URL": world.url, "FANWAY_KEY_NAME": KEY_NAME, "FANWAY_KEY": KEY}
+        async with running("mono", peer, "serve", url, name, *([address] if address else [])) as service:
+            await service.expect("ready")
+            realm = world.gateway.context.realms[world.namespace]
+            before = realm.roster.count(relay)
+            async with running(FANWAY, "listen", relay, "--to", url, env=env), asyncio.timeout(20):
+                while realm.roster.count(relay) == before:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                yield url
 
 
 async def session(program: Program) -> str:

@@ -88,17 +88,17 @@ def recipe(kind: str, folder: Path, port: int, gateway_port: int) -> tuple[list[
 
 
 @pytest.fixture(params=["nginx", "haproxy", "caddy"])
-async def proxied(request: pytest.FixtureRequest, tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Proxied]:
+async def proxied(request: pytest.FixtureRequest, tmp_path: Path, free_port: int) -> AsyncIterator[Proxied]:
     async with running_gateway(tmp_path, trusted_proxies=("127.0.0.1",)) as world:
-        command, certificate = recipe(request.param, tmp_path / "proxy", unused_tcp_port, world.port)
+        command, certificate = recipe(request.param, tmp_path / "proxy", free_port, world.port)
         homes = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
         with (tmp_path / "proxy.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, env={**os.environ, **homes}, stdout=log, stderr=log, start_new_session=True
             )
         try:
-            await answering(unused_tcp_port, process)
-            yield Proxied(request.param, world, unused_tcp_port, certificate)
+            await answering(free_port, process)
+            yield Proxied(request.param, world, free_port, certificate)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # its workers too

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from programs import FANWAY, Program, require, running
+from programs import FANWAY, Program, held_port, require_mono, running
 from wires import until
 from worlds import KEY, KEY_NAME, World, running_gateway
 
@@ -20,16 +18,7 @@ RELAYS = [{"name": "office", "profile": "http"}]
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, compiled."""
-    compiler, program = require("mcs"), tmp_path_factory.mktemp("mono") / "Http.exe"
-    require("mono")
-    libraries = [f"-r:System.{name}.dll" for name in ("ServiceModel", "Runtime.Serialization")]
-    done = subprocess.run(
-        [compiler, *libraries, f"-out:{program}", SOURCE], capture_output=True, text=True, check=False
-    )
-    if "System.ServiceModel.dll" in done.stderr:
-        pytest.skip("Mono's System.ServiceModel is not installed")
-    assert done.returncode == 0, done.stderr
-    return program
+    return require_mono(SOURCE, tmp_path_factory.mktemp("mono"))
 
 
 @pytest.fixture
@@ -41,19 +30,18 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 @contextlib.asynccontextmanager
 async def offered(world: World, peer: Path, version: str, relay: str, *terms: str) -> AsyncIterator[Program]:
     """A service behind a relay. In SOAP 1.2 with addressing its messages are for the relay's address."""
-    with socket.socket() as probe:  # Mono takes no port 0
-        probe.bind(("127.0.0.1", 0))
-        where = f"localhost:{probe.getsockname()[1]}"
-    env = {"FANWAY_URL": world.url, "FANWAY_KEY_NAME": KEY_NAME, "FANWAY_KEY": KEY}
-    realm = world.gateway.context.realms[world.namespace]
-    before = realm.roster.count(relay)
-    own = f"http://{where}/svc/"
-    command = ["mono", peer, "serve", version, own, own if version == "1.1" else f"{world.url}/{relay}/svc/"]
-    async with running(*command) as service:
-        await service.expect("ready")
-        async with running(FANWAY, "listen", relay, "--to", where, *terms, env=env):
-            await until(lambda: realm.roster.count(relay) > before)
-            yield service
+    with held_port() as port:  # Mono takes no port 0
+        where = f"localhost:{port}"
+        env = {"FANWAY_URL": world.url, "FANWAY_KEY_NAME": KEY_NAME, "FANWAY_KEY": KEY}
+        realm = world.gateway.context.realms[world.namespace]
+        before = realm.roster.count(relay)
+        own = f"http://{where}/svc/"
+        command = ["mono", peer, "serve", version, own, own if version == "1.1" else f"{world.url}/{relay}/svc/"]
+        async with running(*command) as service:
+            await service.expect("ready")
+            async with running(FANWAY, "listen", relay, "--to", where, *terms, env=env):
+                await until(lambda: realm.roster.count(relay) > before)
+                yield service
 
 
 @pytest.mark.parametrize("where", ["head", "message"])
