@@ -19,8 +19,8 @@ from app.hosts import check_host_name
 from app.manage.namespace_shapes import NamespaceShape
 from app.manage.shapes import AliasView, RelayShape, RuleShape, Shape
 from app.namespace import Namespace, Relay, Right, Rule, fold
-from app.store.registry import Registry, check_relay_name
-from app.store.settings import NamespaceSettings, RelaySettings
+from app.store.registry import Registry
+from app.store.settings import NamespaceSettings, RelaySettings, check_relay_name
 from fanout.address import check_address
 from fanout.errors import FanoutError
 

@@ -17,7 +17,3 @@ class InvalidPattern(FanoutError):
 
 class InvalidCursor(FanoutError):
     """Not of the form `epoch:offset`."""
-
-
-class SubscriptionClosed(FanoutError):
-    """The subscription has ended and takes no more calls."""

@@ -92,7 +92,7 @@ class Authorizer:
             shared = self._shared.get((token, namespace))
             # A rule of the relay goes before one of the namespace that is called the same.
             if shared is None or relay is None or shared.rule in relay.rules or not self.is_live(shared, now):
-                grant = self._verify(bare, namespace, relay, now)
+                grant = self._verify(bare, namespace, relay)
                 if grant.relay is None:
                     self._shared[token, namespace] = grant
                     if len(self._shared) > CACHE_SIZE:
@@ -186,7 +186,7 @@ class Authorizer:
         grant = self._web_tokens.grant(token, namespace, now)
         return replace(grant, marks=(*grant.marks, mark_of(token)))
 
-    def _verify(self, text: str, namespace: Namespace, relay: Relay | None, now: float) -> Grant:
+    def _verify(self, text: str, namespace: Namespace, relay: Relay | None) -> Grant:
         token = parse_token(text)
         owner = relay if relay is not None else self._named_relay(token, namespace)
         home, rule, key = self._signer(token, namespace, owner)

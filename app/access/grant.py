@@ -96,7 +96,7 @@ class Grant:
         right = _needed(right, relay)
         if right not in self.rights or not self.reaches(relay, address):
             return False
-        return not self.limits or self._is_within_limits(right, relay, lambda held: _matches(relay, held, address))
+        return not self.limits or self._is_within_limits(right, lambda held: _matches(relay, held, address))
 
     def covers(self, right: Right, relay: Relay, pattern: Pattern) -> bool:
         """Whether the holder may use `right` at every address of `relay` that the pattern can match.
@@ -107,7 +107,7 @@ class Grant:
         right = _needed(right, relay)
         if right not in self.rights or not self.reaches(relay, pattern.prefix):
             return False
-        return not self.limits or self._is_within_limits(right, relay, lambda held: _covers(relay, held, pattern))
+        return not self.limits or self._is_within_limits(right, lambda held: _covers(relay, held, pattern))
 
     def permits_all(self, right: Right, relay: Relay) -> bool:
         """Whether the holder may use `right` at every address of `relay`."""
@@ -140,7 +140,7 @@ class Grant:
             raise Unauthorized(WRONG_AUDIENCE)
         right = _needed(right, relay)
         if right not in self.rights or (
-            self.limits and not self._is_within_limits(right, relay, lambda held: _matches(relay, held, address))
+            self.limits and not self._is_within_limits(right, lambda held: _matches(relay, held, address))
         ):
             raise _missing(right)
 
@@ -172,7 +172,7 @@ class Grant:
         ):
             raise _missing(right)
 
-    def _is_within_limits(self, right: Right, relay: Relay, holds: Callable[[Pattern], bool]) -> bool:
+    def _is_within_limits(self, right: Right, holds: Callable[[Pattern], bool]) -> bool:
         return all(
             any(right in rights and (pattern is None or holds(pattern)) for rights, pattern in limit)
             for limit in self.limits

@@ -14,7 +14,6 @@ from app.errors import KeysPending, Unauthorized
 
 MISSING_BEARER = "Authentication failed. The 'Authorization' header is missing or is not 'Bearer <token>'."
 INVALID_BEARER = "The access token is not good here."
-MIN_TOKEN_CHARACTERS = 16
 
 
 class Verifier(Protocol):

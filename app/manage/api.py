@@ -42,7 +42,7 @@ from app.manage.shapes import (
     RuleView,
 )
 from app.namespace import Relay, Right, fold
-from app.store.registry import check_relay_name
+from app.store.settings import check_relay_name
 from app.telemetry import new_tracking_id, printable
 from fanout.errors import FanoutError
 

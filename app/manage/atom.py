@@ -31,8 +31,8 @@ from app.errors import (
 from app.hosts import Hosts, host_name
 from app.manage.audit import identify
 from app.namespace import Namespace, Profile, Relay, Right, Rule, fold
-from app.store.registry import Registry, check_relay_name
-from app.store.settings import RelaySettings, RuleSettings
+from app.store.registry import Registry
+from app.store.settings import RelaySettings, RuleSettings, check_relay_name
 from app.telemetry import new_tracking_id, printable, sentence
 from app.wire.azure.atom import (
     ENTRY_CONTENT_TYPE,

@@ -11,21 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Literal
 
-from app.access.keyring import MAX_RULES, new_rule, rotated
+from app.access.keyring import MAX_RULES, rotated
 from app.errors import AddressExists, BadRequest, EndpointNotFound, QuotaExceeded
 from app.hosts import check_host_name, own_names
 from app.namespace import Change, HistoryLimits, Namespace, Relay, RelayTerms, Right, Rule, fold
 from app.store.database import Database
 from app.store.rows import namespace_of, relay_of, row_of_namespace, row_of_relay, row_of_rule, rule_of
-from app.store.settings import NamespaceSettings, RelaySettings, RuleSettings
+from app.store.settings import NamespaceSettings, RelaySettings, RuleSettings, check_relay_name, rules_among
 from fanout.address import check_address
 
 MAX_RELAYS = 10_000  # in one namespace, as Azure Relay has it
-MAX_METADATA = 1024
-MAX_IP_RULES = 128  # of one namespace, as Azure Relay has it
 
-_RELAY_NAME = re.compile(r"[A-Za-z0-9._~\-]+(?:/[A-Za-z0-9._~\-]+)*")
-_RULE_NAME = re.compile(r"[A-Za-z0-9._~\-]{1,256}")
 _NAMESPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
 
@@ -77,7 +73,7 @@ class Registry:
             return found
         now = self._clock()
         namespace = Namespace(name, rules={fold(root.name): root}, created_at=now, updated_at=now)
-        _settle(namespace, settings or NamespaceSettings())
+        (settings or NamespaceSettings()).settle(namespace)
         async with self._database.transaction():
             names = own_names(name)
             if any(fold(other.name) == fold(name) or other.aliases.keys() & names for other in self.namespaces):
@@ -91,14 +87,13 @@ class Registry:
 
     async def put_namespace(self, namespace: Namespace, settings: NamespaceSettings) -> Namespace:
         """Change the settings of a namespace. Raises `BadRequest`, `EndpointNotFound`."""
-        if len(settings.network.ip_rules) > MAX_IP_RULES:
-            raise BadRequest(f"A namespace has at most {MAX_IP_RULES} IP rules.")
+        settings.check()
         async with self._database.transaction():
             self._must_stand(namespace)
             fresh = Namespace(namespace.name, created_at=namespace.created_at, updated_at=self._clock())
-            _settle(fresh, settings)
+            settings.settle(fresh)
             await self._store_namespace(fresh)
-        _settle(namespace, settings)
+        settings.settle(namespace)
         namespace.updated_at = fresh.updated_at
         namespace.announce(Change("namespace-changed"))
         return namespace
@@ -138,10 +133,7 @@ class Registry:
         one. Raises `BadRequest`, `QuotaExceeded`, `EndpointNotFound` and `AddressExists`.
         """
         check_relay_name(name)
-        if settings.profile.is_dynamic_only:
-            raise BadRequest(f"A relay of the profile '{settings.profile}' comes into being by use only.")
-        if len(settings.user_metadata) > MAX_METADATA:
-            raise BadRequest(f"User metadata is at most {MAX_METADATA} characters long.")
+        settings.check()
         now = self._clock()
         async with self._database.transaction():
             old = namespace.relays.get(fold(name))
@@ -151,9 +143,9 @@ class Registry:
                 raise AddressExists(f"A relay '{name}' exists already.")
             if old is None and len(namespace.relays) >= MAX_RELAYS:
                 raise QuotaExceeded(f"A namespace holds at most {MAX_RELAYS} relays.", status=403)
-            fresh = _fresh(name if old is None else old.name, settings, old, now)
+            fresh = settings.relay(name if old is None else old.name, old, now)
             if rules is not None:
-                fresh.rules = _settled_rules(fresh.rules, rules)
+                fresh.rules = rules_among(fresh.rules, rules)
             await self._replace("relays", row_of_relay(namespace, fresh))
             if rules is not None:
                 where = (namespace.name, fresh.key)
@@ -188,7 +180,7 @@ class Registry:
                 raise QuotaExceeded(f"A namespace holds at most {MAX_RELAYS} relays.", status=403)
             now = self._clock()
             said = {each.name: value for each in fields(terms) if (value := getattr(terms, each.name)) is not None}
-            relay = _fresh(name, replace(self.defaults, **said), None, now)
+            relay = replace(self.defaults, **said).relay(name, None, now)
             if relay.profile.is_wcf:
                 relay.history = HistoryLimits(keep="none")  # what nobody receives is gone
             relay.is_dynamic = True
@@ -215,12 +207,12 @@ class Registry:
     ) -> Rule:
         """Create a rule or change it. What is None stays; keys are generated. Raises `BadRequest`, `QuotaExceeded`."""
         wanted = RuleSettings(name, rights, primary_key, secondary_key, creates_relays)
-        _check_rule(wanted, is_of_relay=relay is not None)
+        wanted.check(is_of_relay=relay is not None)
         async with self._database.transaction():
             rules = _rules(namespace, relay)
             if fold(name) not in rules and len(rules) >= MAX_RULES:
                 raise QuotaExceeded(f"A scope holds at most {MAX_RULES} rules.", status=403)
-            rule = _settled_rule(rules, wanted)
+            rule = wanted.rule_among(rules)
             await self._store_rule(namespace, relay, rule)
         return _put(namespace, relay, rule)
 
@@ -297,13 +289,6 @@ class Registry:
             raise EndpointNotFound("The namespace does not exist.")
 
 
-def check_relay_name(name: str) -> str:
-    """`name` if it may be a relay's; raises `BadRequest`, or `InvalidAddress` where the address grammar refuses it."""
-    if not _RELAY_NAME.fullmatch(name):
-        raise BadRequest("A relay's name is segments of letters, digits and '._~-', joined by '/'.")
-    return check_address(name)
-
-
 def _rules(namespace: Namespace, relay: Relay | None) -> dict[str, Rule]:
     return namespace.rules if relay is None else relay.rules
 
@@ -315,70 +300,17 @@ def _rule(namespace: Namespace, relay: Relay | None, name: str) -> Rule:
     return rule
 
 
-def _check_rule(rule: RuleSettings, *, is_of_relay: bool) -> None:
-    if not _RULE_NAME.fullmatch(rule.name):
-        raise BadRequest("A rule's name is 1 to 256 letters, digits and '._~-'.")
-    if not rule.rights:
-        raise BadRequest("A rule needs at least one of Listen, Send, Manage.")
-    if any(key is not None and not 1 <= len(key) <= 256 for key in (rule.primary_key, rule.secondary_key)):
-        raise BadRequest("A key is 1 to 256 characters long.")
-    if rule.creates_relays and (is_of_relay or Right.LISTEN not in rule.rights):
-        raise BadRequest("Relays are created by listening: by a rule of the namespace that has Listen.")
-
-
-def _settled_rule(rules: Mapping[str, Rule], wanted: RuleSettings) -> Rule:
-    """What the rule will be, beside or instead of one of these."""
-    old = rules.get(fold(wanted.name))
-    return new_rule(
-        old.name if old else wanted.name,
-        wanted.rights,
-        wanted.primary_key or (old.primary_key if old else None),
-        wanted.secondary_key or (old.secondary_key if old else None),
-        creates_relays=(old is not None and old.creates_relays)
-        if wanted.creates_relays is None
-        else wanted.creates_relays,
-    )
-
-
-def _settled_rules(rules: Mapping[str, Rule], wanted: Sequence[RuleSettings]) -> dict[str, Rule]:
-    """What a scope will hold when these are all of its rules."""
-    if len(wanted) > MAX_RULES:
-        raise QuotaExceeded(f"A scope holds at most {MAX_RULES} rules.", status=403)
-    settled: dict[str, Rule] = {}
-    for each in wanted:
-        _check_rule(each, is_of_relay=True)
-        if fold(each.name) in settled:
-            raise BadRequest(f"The rule '{each.name}' is named twice.")
-        settled[fold(each.name)] = _settled_rule(rules, each)
-    return settled
-
-
 def _put(namespace: Namespace, relay: Relay | None, rule: Rule) -> Rule:
     _rules(namespace, relay)[fold(rule.name)] = rule
     namespace.announce(Change("rule-changed", relay, fold(rule.name)))
     return rule
 
 
-def _settle(namespace: Namespace, settings: NamespaceSettings) -> None:
-    for each in fields(NamespaceSettings):
-        setattr(namespace, each.name, getattr(settings, each.name))
-
-
-def _fresh(name: str, settings: RelaySettings, old: Relay | None, now: float) -> Relay:
-    return Relay(
-        name,
-        **{each.name: getattr(settings, each.name) for each in fields(RelaySettings)},
-        created_at=old.created_at if old else now,
-        updated_at=now,
-        rules=dict(old.rules) if old else {},
-    )
-
-
 def _apply(namespace: Namespace, old: Relay | None, fresh: Relay) -> Relay:
     """Make a stored relay the current one: in place where it stays the same relay, else as another."""
     if old is not None and old.profile is fresh.profile:
-        for name in (*(each.name for each in fields(RelaySettings)), "updated_at"):
-            setattr(old, name, getattr(fresh, name))
+        RelaySettings.of(fresh).settle(old)
+        old.updated_at = fresh.updated_at
         old.is_dynamic = False
         gone = old.rules.keys() - fresh.rules.keys()
         changed = [name for name, rule in fresh.rules.items() if old.rules.get(name) != rule]

@@ -17,7 +17,8 @@ from app.manage.arm.versions import NewerVersion, Version
 from app.manage.arm.views import Viewer
 from app.manage.names import relay_pattern
 from app.namespace import Namespace, Profile, Relay, Rule, fold
-from app.store.registry import Registry, check_relay_name
+from app.store.registry import Registry
+from app.store.settings import check_relay_name
 from fanout.address import MAX_ADDRESS_BYTES
 
 _NAMESPACE, _RULE = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$", r"^[A-Za-z0-9._~-]{1,256}$"

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from app.namespace import IpRule, NetworkRules, Right
-from app.store.registry import MAX_IP_RULES, MAX_METADATA
+from app.store.settings import MAX_IP_RULES, MAX_METADATA
 
 Text = dict[str, str]
 

@@ -50,7 +50,6 @@ class TokenSearch:
         self.token: str | None = None
         self.given = b""
         self._depth = 0
-        self._is_in_header = False
         self._block: int | None = None  # depth of the header block, while inside it
         self._start = self._end = 0  # the block's place in the message
         self._has_block = self._awaits_end = False
@@ -117,7 +116,6 @@ class TokenSearch:
                 raise _Decided
             if name != f"{self._soap} Header":
                 raise BadRequest("A SOAP envelope holds a header, then a body.")
-            self._is_in_header = True
         elif self._depth == 3 and name == f"{CONNECT} RelayAccessToken":
             if self._has_block:
                 raise BadRequest("The SOAP message has more than one RelayAccessToken header.")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.errors import BadRequest
 from app.manage.names import relay_pattern
-from app.store.registry import check_relay_name
+from app.store.settings import check_relay_name
 from fanout.address import MAX_ADDRESS_BYTES
 from fanout.errors import FanoutError
 

@@ -21,8 +21,8 @@ from app.namespace import (
     Rule,
 )
 from app.store.database import open_database
-from app.store.registry import Registry, check_relay_name
-from app.store.settings import NamespaceSettings, RelaySettings, RuleSettings
+from app.store.registry import Registry
+from app.store.settings import NamespaceSettings, RelaySettings, RuleSettings, check_relay_name
 from fanout.errors import InvalidAddress
 
 SETTINGS = RelaySettings(
