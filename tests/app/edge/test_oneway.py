@@ -11,6 +11,7 @@ import pytest
 from wires import ask, frame, masked, until, upgrade_head, upgraded
 from worlds import Listener, World, running_gateway
 
+from app.edge import sockets
 from app.edge.control import MAX_OWED_BYTES, ControlChannel
 from app.edge.oneway import MAX_BODY_BYTES
 from app.wire.frames import BINARY, TEXT
@@ -136,8 +137,11 @@ async def test_a_sender_may_narrow_who_gets_an_event(world: World) -> None:
         assert await received(listener, len(expected)) == expected
 
 
-async def test_a_listener_that_takes_its_own_place_again_keeps_the_relay(tmp_path: Path) -> None:
+async def test_a_listener_that_takes_its_own_place_again_keeps_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the relay is full it is put in the place of the one that it was, and nobody else gets in between."""
+    monkeypatch.setattr(sockets, "SETTLED_SECONDS", 0.0)
     async with running_gateway(tmp_path, limits={"listeners": 1}) as world:
         id = "&sb-hc-id=6bb2b6f9-4c2e-4a2a-9a25-0e4d1a6d1f11"
         await listening(world, "netEvent", more=id)
