@@ -69,6 +69,7 @@ def _admit(
     grant = context.authorizer.authorize(token, realm.namespace, relay)
     if relay is None:
         if opens_dynamic is None:
+            grant.require(right, Relay(path), path)  # what does not exist is told to whom it would be open
             raise EndpointNotFound(NO_ENDPOINT)
         parse_address(raw_path)
         relay = realm.find_or_open(path, grant, right, opens_dynamic)

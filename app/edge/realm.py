@@ -105,15 +105,16 @@ class Realm:
     def find_or_open(self, path: str, grant: Grant, right: Right, terms: RelayTerms = NO_TERMS) -> Relay:
         """The relay that owns `path`, a dynamic one where that is allowed.
 
-        Raises EndpointNotFound, AccessError: the grant is asked before a dynamic relay comes into being.
+        Raises EndpointNotFound, AccessError: the grant is asked before a dynamic relay comes into being, and before
+        it is told that there is none.
         """
         relay = self.namespace.find(path)
         if relay is not None:
             return relay
-        if not (self._is_open or (right in Right.LISTEN and self._creates_relays(grant))):
-            raise EndpointNotFound(NO_ENDPOINT)
         name = path if terms.names_whole_path else path.partition("/")[0]
         grant.require(right, Relay(name), path)
+        if not (self._is_open or (right in Right.LISTEN and self._creates_relays(grant))):
+            raise EndpointNotFound(NO_ENDPOINT)
         relay = self._dynamic.ensure_dynamic(self.namespace, name, terms)
         self.touch(relay)
         return relay

@@ -96,6 +96,10 @@ async def test_an_unknown_path_is_404_only_for_holders_of_a_token(tmp_path: Path
         assert status == 404
         assert reason.startswith("Endpoint does not exist. TrackingId:")
         assert (await refused(world, "nowhere", {}))[0] == 401
+        elsewhere = world.auth("hyco")  # a good token, but not for there: no relay can be found out by it
+        assert (await refused(world, "nowhere", elsewhere))[0] == 401
+        assert (await world.client.get("/nowhere", headers=elsewhere)).status_code == 401
+        assert (await world.client.post("/-/events/nowhere", headers=elsewhere)).status_code == 401
 
 
 async def test_an_unknown_action_is_refused(world: World) -> None:
