@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.access.grant import WRONG_AUDIENCE
-from app.access.sas import MALFORMED, MAX_TOKEN_LENGTH
+from app.access.sas import MAX_TOKEN_LENGTH
 from app.errors import Unauthorized
 
 MAX_TEXT = 1024  # of an issuer, a subject, an id
+MALFORMED = "MalformedToken: The JSON Web Token is not well-formed."
+NO_EXPIRY = "MalformedToken: The JSON Web Token has no 'exp'; it is needed."
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _LATEST = 253402300799  # the last second of the year 9999
@@ -80,7 +82,7 @@ def lifetime(token: WebToken, now: float, skew_seconds: float) -> tuple[float, f
     expires_at = _time(token.claims, "exp")
     issued_at = _time(token.claims, "iat")
     if expires_at is None:
-        raise Unauthorized(MALFORMED)
+        raise Unauthorized(NO_EXPIRY)
     if max(_time(token.claims, "nbf") or 0, issued_at or 0) > now + skew_seconds:
         raise Unauthorized("The token is not good yet.")
     return expires_at, issued_at
