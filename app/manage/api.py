@@ -24,6 +24,7 @@ from app.manage.body_limit import BodyLimit
 from app.manage.callers import REFUSALS, TAKEN, Calling, Context, OnRelay
 from app.manage.emulator import router as emulator
 from app.manage.held import Held
+from app.manage.mistakes import reason_of
 from app.manage.names import HostName, RelayPath, RuleName
 from app.manage.openapi import describe_truly
 from app.manage.routes import as_refusal
@@ -264,7 +265,7 @@ async def _refuse_shape(request: Request, error: Exception) -> Response:
     reasons = []
     for item in error.errors():
         place = ".".join(str(step) for step in item["loc"] if step != "body")
-        reason = "is not known here" if item["type"] == "extra_forbidden" else item["msg"]
+        reason = reason_of(item)
         reasons.append(f"{place}: {reason}" if place else reason)
     return failure(request.url.path, BadRequest("; ".join(reasons)))
 

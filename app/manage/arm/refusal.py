@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from app.access.operator import MISSING_BEARER
 from app.errors import RelayError
+from app.manage.mistakes import reason_of
 from app.telemetry import new_tracking_id, printable, sentence
 
 MAX_MESSAGE = 1024  # of what comes before the tracking id, which must never be cut off
@@ -56,7 +57,7 @@ def invalid_request(error: RequestValidationError) -> tuple[str, str]:
             code = "BadRequest"
         elif place == "location" and item["type"] == "missing":
             code = "LocationRequired"
-        reason = item["msg"].removeprefix("Value error, ")
+        reason = reason_of(item)
         reasons.append(f"{place}: {reason}" if place else reason)
     return code, f"The request is invalid: {'; '.join(reasons)}."
 

@@ -213,7 +213,7 @@ async def test_two_tokens_that_disagree_are_refused(client: httpx.AsyncClient, w
         ({"hystory": {}}, "hystory: is not known here"),
         ({"history": {"keep": "ever"}}, "history.keep: Input should be"),
         ({"budget": "much"}, "budget: Input should be"),
-        ([], "Input should be"),
+        ([], "the body should be a JSON object, and the header 'Content-Type: application/json' should say so"),
     ],
 )
 async def test_wrong_body_is_400_naming_the_place(
