@@ -76,9 +76,12 @@ async function startEmulator({ command = process.env.FANWAY_COMMAND || 'fanway',
   const data = await mkdtemp(join(tmpdir(), 'fanway-'));
   const flags = ['serve', '--emulator', '--json', '--listen', '127.0.0.1:0', '--data', data, ...args];
   const child = spawn(command, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const kill = () => child.kill();
+  process.once('exit', kill); // of a test run that ends without stop()
   let words = '';
   child.stderr.on('data', chunk => { words = (words + chunk).slice(-4096); });
   const ended = new Promise(resolve => child.once('close', resolve));
+  ended.then(() => process.removeListener('exit', kill));
   const clean = () => rm(data, { recursive: true, force: true });
 
   async function stop() {
@@ -92,7 +95,8 @@ async function startEmulator({ command = process.env.FANWAY_COMMAND || 'fanway',
   try {
     const ready = await new Promise((resolve, reject) => {
       createInterface({ input: child.stdout }).once('line', line => resolve(JSON.parse(line)));
-      child.once('error', reject);
+      child.once('error', error => reject(error.code !== 'ENOENT' ? error : new Error(
+        `There is no command '${command}' (ENOENT): put fanway on the PATH, or name it by FANWAY_COMMAND or { command }`)));
       ended.then(() => reject(new Error(`The emulator did not start: ${words.trim()}`)));
     });
     return new Emulator(ready, stop);

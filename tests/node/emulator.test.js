@@ -2,6 +2,8 @@
 'use strict';
 
 const assert = require('node:assert');
+const { execFile } = require('node:child_process');
+const { setTimeout: delay } = require('node:timers/promises');
 const { after, before, test } = require('node:test');
 const { startEmulator } = require('../../clients/node/emulator.js');
 const hyco = require('hyco-ws');
@@ -55,5 +57,16 @@ test('a fault that makes no sense is refused with the reason', async () => {
 });
 
 test('a command that does not exist', async () => {
-  await assert.rejects(startEmulator({ command: 'no-such-fanway' }), /ENOENT/);
+  await assert.rejects(startEmulator({ command: 'no-such-fanway' }), /no command 'no-such-fanway'/);
+});
+
+test('a test run that ends without stop() leaves no emulator behind', async () => {
+  const program = `require(${JSON.stringify(require.resolve('../../clients/node/emulator.js'))})
+    .startEmulator({ args: ['--no-tls'] }).then(one => { console.log(one.url); process.exitCode = 1; process.exit(); })`;
+  const url = await new Promise((resolve, reject) => execFile(process.execPath, ['-e', program], (error, output) => (
+    error.code === 1 ? resolve(output.trim()) : reject(error))));
+  for (;;) { // it drains first; the runner's own limit ends this
+    try { await fetch(`${url}/-/health/live`); } catch { return; }
+    await delay(50);
+  }
 });
