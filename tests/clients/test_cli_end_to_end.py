@@ -114,6 +114,18 @@ async def test_an_interrupt_is_quiet(shell: Shell) -> None:
     assert (subscriber.returncode, out, err.strip()) == (130, b"", b"")
 
 
+async def test_a_listener_that_is_terminated_says_goodbye(shell: Shell) -> None:
+    """So it is gone at once, and not awaited back for a minute."""
+    watcher = await shell.start("subscribe", "--json", "--count", "2", "--", "-/sys/status/shop")
+    await line_of(watcher.stderr)
+    listener = await shell.start("listen", "shop", "--to", "-")
+    assert json.loads(await line_of(watcher.stdout))["type"] == "fanway.listener.online"
+    listener.send_signal(signal.SIGTERM)
+    assert json.loads(await line_of(watcher.stdout))["type"] == "fanway.listener.offline"
+    async with asyncio.timeout(10):
+        assert await listener.wait() == -signal.SIGTERM
+
+
 async def test_a_listener_on_standard_output_prints_requests(shell: Shell) -> None:
     listener = await shell.start("listen", "shop", "--to", "-")
     assert "listening at" in await line_of(listener.stderr)
@@ -214,6 +226,9 @@ async def test_keys_are_added_rotated_and_removed_and_sign_tokens(shell: Shell) 
     wide = await shell.run("token", "shop", "--send")
     assert wide.out.endswith("&skn=RootManageSharedAccessKey\n")
     assert "RootManageSharedAccessKey" in wide.err
+    whole = (await shell.run("token", "/")).out.strip()
+    relays = await shell.run("relay", "ls", "--url", shell.environ["FANWAY_URL"], "--token", whole)
+    assert (relays.code, relays.err) == (0, "")
 
 
 async def test_a_key_may_let_its_listeners_create_relays(shell: Shell) -> None:

@@ -208,7 +208,7 @@ def connection_string(gateway: Gateway, name: str, secret: str, relay_name: str 
 def token(
     gateway: Gateway, address: str | None, operator: bool, rights: tuple[str, ...], ttl: int, rule: str | None
 ) -> None:
-    """Print a token for an address, or for all that lie under a pattern's literal beginning.
+    """Print a token for an address, or for all that lie under a pattern's literal beginning; / is the whole namespace.
 
     A token can do what its rule can do. With --listen or --send a rule with just these rights is
     used where there is one; otherwise standard error says what else the token confers.
@@ -216,6 +216,7 @@ def token(
     \b
     Example:
       curl -H "Authorization: $(fanway token orders --send)" -d hi http://127.0.0.1:8480/-/events/orders
+      curl -H "Authorization: $(fanway token /)" http://127.0.0.1:8480/-/api/relays
       fanway token --operator
     """
     if operator:
@@ -224,8 +225,8 @@ def token(
         print_line(gateway.operator_token())
         return
     if address is None:
-        raise click.UsageError("Say for which address the token shall be, or --operator.")
-    scope = literal_prefix(check_pattern(address))
+        raise click.UsageError("Say for which address the token shall be, / for the whole namespace, or --operator.")
+    scope = "" if address == "/" else literal_prefix(check_pattern(address))
     credential = gateway.credential
     if not credential.is_renewable:
         raise ConfigurationError("A token makes no other tokens: give --key-name and --key.")
@@ -264,7 +265,7 @@ def _narrowest(gateway: Gateway, rights: set[str], scope: str) -> tuple[str, str
     flags = " ".join(f"--right {right}" for right in sorted(rights))
     say(
         f"note: no rule has just these rights, so this token can do all that {own.key_name} can; see `fanway key add`"
-        f" (for instance: fanway key add {scope.replace('/', '-')}-key {flags})"
+        f" (for instance: fanway key add {scope.replace('/', '-') or 'namespace'}-key {flags})"
     )
     return own.key_name, own.key
 

@@ -138,9 +138,14 @@ def unresolved(host: str, port: int | None) -> str:
     try:
         socket.getaddrinfo(host, port)
     except OSError:
+        if host.endswith(".localhost"):
+            return (
+                f"note: this machine does not resolve {host}. Browsers, curl and Fanway's own clients know where names"
+                f" below localhost are; for other programs add a line '127.0.0.1 {host}' to /etc/hosts, or a name that"
+                " is known with --alias."
+            )
         return (
-            f"note: this machine does not resolve {host}. Browsers, curl and Fanway's own clients know where names"
-            f" below localhost are; for other programs add a line '127.0.0.1 {host}' to /etc/hosts, or a name that is"
-            " known with --alias."
+            f"note: this machine does not resolve {host}. Let it lead to the gateway, by DNS or by a line in"
+            " /etc/hosts, and see to a certificate for it (docs/operations.md, Certificates)."
         )
     return ""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -71,8 +73,27 @@ def gateway_options(command: F) -> F:
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a command's asynchronous part."""
-    return asyncio.run(work)
+    """Run a command's asynchronous part. SIGTERM ends it in good order, as Ctrl-C does, and then the process."""
+    is_terminated = False
+
+    async def stoppable() -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def terminate() -> None:
+            nonlocal is_terminated
+            is_terminated = True
+            task.cancel()
+
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; not the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+        return await work
+
+    try:
+        return asyncio.run(stoppable())
+    finally:
+        if is_terminated:
+            signal.raise_signal(signal.SIGTERM)  # whose handler ended with the loop: our parent sees what it was
 
 
 def safe(text: str, keep: str = "") -> str:
