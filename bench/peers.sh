@@ -18,18 +18,5 @@ done
 [[ -e /usr/include/openssl/ssl.h ]] || missing+=(libssl-dev) # for the load generator
 
 if ((${#missing[@]})); then
-  if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
-    echo "Installing ${missing[*]} ..."
-    export DEBIAN_FRONTEND=noninteractive
-    # Their services are not to start: the bench starts its own, with its own files, on free ports.
-    [[ -e /usr/sbin/policy-rc.d ]] || {
-      printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-      chmod +x /usr/sbin/policy-rc.d
-      trap 'rm /usr/sbin/policy-rc.d' EXIT
-    }
-    { apt-get -qq update && apt-get -qq install -y --no-install-recommends "${missing[@]}"; } >/dev/null ||
-      echo "apt-get could not install ${missing[*]}: the rows skip them."
-  else
-    echo "Not installed, and only root can with apt-get: ${missing[*]}. The rows skip them."
-  fi
+  bash tests/apt.sh "${missing[@]}" || echo "The rows skip them."
 fi

@@ -14,14 +14,7 @@ done
 [[ -e /usr/lib/mono/4.5/System.ServiceModel.dll ]] || missing+=(libmono-system-servicemodel4.0a-cil)
 
 if ((${#missing[@]})); then
-  if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
-    echo "Installing ${missing[*]} ..."
-    export DEBIAN_FRONTEND=noninteractive
-    { apt-get -qq update && apt-get -qq install -y --no-install-recommends "${missing[@]}"; } >/dev/null ||
-      echo "apt-get could not install ${missing[*]}: the tests that need them are skipped."
-  else
-    echo "Not installed, and only root can with apt-get: ${missing[*]}. The tests that need them are skipped."
-  fi
+  bash ../apt.sh "${missing[@]}" || echo "The tests that need them are skipped."
 fi
 
 if command -v npm >/dev/null && ! [[ node_modules/.package-lock.json -nt package-lock.json ]]; then
