@@ -24,6 +24,7 @@ CACHE_SIZE = 4096
 
 _TOKEN_HEADERS = ("servicebusauthorization", "authorization")
 _REVOKED = "The token has been revoked."
+_SINGLE = ("jti", "token")  # kinds of marks that one token has, whenever its issuer's clock says it was made
 
 
 class WebTokens(Protocol):
@@ -151,6 +152,11 @@ class Authorizer:
             return 0.0
         return grant.expires_at if grant.by_ticket else grant.expires_at + self._grace_seconds
 
+    def check(self, grant: Grant) -> None:
+        """Return when a grant still stands. Raises `TokenExpired`, `Unauthorized`."""
+        if not grant.is_anonymous:
+            self._must_stand(grant, self._clock())
+
     def _must_stand(self, grant: Grant, now: float) -> None:
         if now > self.deadline(grant):
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(grant.expires_at))
@@ -169,7 +175,7 @@ class Authorizer:
         for mark in grant.marks:
             found = revocations.get(mark)
             if found is not None and (found.until is None or now <= found.until):
-                if issued_at is None or issued_at <= found.before:
+                if mark.kind in _SINGLE or issued_at is None or issued_at <= found.before:
                     return True
         return False
 
@@ -194,7 +200,8 @@ class Authorizer:
         mount = self._mount_of(namespace, host)
         if mount is None:
             raise Unauthorized(WRONG_AUDIENCE)
-        marks = Mark("rule", token.rule if home is None else f"{home.key}/{token.rule}"), mark_of(text)
+        by_rule = Mark("rule", token.rule if home is None else f"{home.key}/{token.rule}")
+        marks = by_rule, *map(mark_of, (text, *token.usual_texts(rule)))
         scope = below(mount, path)
         return Grant(namespace, rule.rights, home, scope, token.rule, key, token.expires_at, marks=marks)
 

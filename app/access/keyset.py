@@ -64,6 +64,8 @@ def parse_key_set(data: bytes) -> list[Key]:
 def signer_key(name: str, algorithm: str, text: bytes) -> Key:
     """The key of a backend: the secret itself for HS256, else a PEM public key or certificate. Raises ValueError."""
     if algorithm == "HS256":
+        if b"-----BEGIN" in text:  # whoever has the public half could sign
+            raise ValueError(f"{name}: HS256 takes a secret, and this is a PEM")
         return Key("", (algorithm,), text)
     try:
         if b"BEGIN CERTIFICATE" in text:

@@ -28,6 +28,7 @@ _SCHEME = "sharedaccesssignature"
 _EXPIRY = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?", re.ASCII)
 _URI = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*://)?(?P<authority>[^/?#]*)(?P<path>[^?#]*)", re.DOTALL)
 _AUTHORITY = re.compile(r"(?:.*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]@]+)(?::[0-9]*)?", re.DOTALL)
+_ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -52,6 +53,17 @@ class Token:
         if is_primary:
             return rule.primary_key
         return rule.secondary_key if is_secondary else None
+
+    def usual_texts(self, rule: Rule) -> tuple[str, str]:
+        """This token as SDKs write it, who differ in the case of escapes; for it can be written in many other ways."""
+        expiry = self.signed.rpartition(b"\n")[2].decode()
+        signature = quote(self.signature, safe="")
+        old_style = _ESCAPE.sub(lambda escape: escape[0].lower(), signature)
+        first, second = (
+            f"SharedAccessSignature sr={self.audience}&sig={each}&se={expiry}&skn={rule.name}"
+            for each in (signature, old_style)
+        )
+        return first, second
 
 
 def parse_token(text: str) -> Token:

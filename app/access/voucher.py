@@ -15,6 +15,7 @@ from app.access.grant import Allowance, Bearer, Grant, Limit
 from app.access.issuers import Fetch, IssuerKeys
 from app.access.keyset import Key, signer_key
 from app.access.sas import INVALID_SIGNATURE
+from app.access.tickets import mark_of
 from app.access.webtoken import WebToken, check_audience, lifetime, parse_web_token, values_of
 from app.errors import Unauthorized
 from app.identity import EVERY_NAMESPACE, MAX_KEY_FILE_BYTES, MIN_SECRET_BYTES, Identity, Issuer, Signer
@@ -187,4 +188,6 @@ def _marks(token: WebToken, issuer: str) -> tuple[Mark, ...]:
         marks += [Mark("jti", token.id), Mark("jti", token.id, issuer)]
     if token.subject:
         marks += [Mark("sub", token.subject), Mark("sub", token.subject, issuer)]
+    if (twin := token.twin()) is not None:
+        marks.append(mark_of(twin))
     return tuple(marks)

@@ -25,6 +25,11 @@ NO_EXPIRY = "MalformedToken: The JSON Web Token has no 'exp'; it is needed."
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _LATEST = 253402300799  # the last second of the year 9999
+_ORDERS = {  # of the curves (SEC 2, 2.4.2, 2.5.1, 2.6.1)
+    "ES256": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    "ES384": 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+    "ES512": (1 << 521) - (1 << 260) + 0xA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,17 @@ class WebToken:
     claims: dict[str, Any] = field(repr=False)
     signed: bytes = field(repr=False)
     signature: bytes = field(repr=False)
+
+    def twin(self) -> str | None:
+        """The same token with the other signature that its key takes: with (r, s) of an elliptic key (r, n - s) is good
+        too, and anybody can work it out. None for other algorithms."""
+        order = _ORDERS.get(self.algorithm)
+        if order is None:
+            return None
+        half = len(self.signature) // 2
+        other = (order - int.from_bytes(self.signature[half:])) % order
+        twin = base64.urlsafe_b64encode(self.signature[:half] + other.to_bytes(half)).rstrip(b"=")
+        return (self.signed + b"." + twin).decode()
 
 
 def is_web_token(text: str) -> bool:

@@ -9,15 +9,16 @@ import time
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from tokens import EC_KEY, OTHER_RSA_KEY, RSA_KEY, SECRET, jwk, part, public_pem, signed
 
 from app.access.keyset import parse_key_set
-from app.access.voucher import Vouchers
+from app.access.voucher import Vouchers, key_of
 from app.access.webtoken import MALFORMED, NO_EXPIRY, is_web_token, parse_web_token
 from app.errors import RelayError, Unauthorized
-from app.identity import Identity
+from app.identity import Identity, Signer
 from app.namespace import Namespace, Right
 
 NAMESPACE = Namespace("default")
@@ -116,6 +117,28 @@ def test_a_forged_token_is_refused(place: int) -> None:
     message = refused(FORGED[place])
     assert len(message) < 200
     assert SECRET not in message
+
+
+@pytest.mark.parametrize(
+    ("curve", "algorithm"), [(ec.SECP256R1(), "ES256"), (ec.SECP384R1(), "ES384"), (ec.SECP521R1(), "ES512")]
+)
+def test_the_other_signature_of_an_elliptic_key_is_known(curve: ec.EllipticCurve, algorithm: str) -> None:
+    private = ec.generate_private_key(curve)
+    [key] = parse_key_set(json.dumps({"keys": [jwk(private, "one")]}).encode())
+    text = signed({}, private, algorithm)
+    token = parse_web_token(text)
+    twin = parse_web_token(token.twin() or "")
+    assert key.verifies(token)
+    assert key.verifies(twin)
+    assert twin.signature != token.signature
+    assert twin.twin() == text
+
+
+def test_a_public_key_is_no_secret() -> None:
+    """S10: whoever has it could sign, and everybody may have it."""
+    signer = Signer.model_validate({"name": "app", "algorithm": "HS256", "key": PEM.decode()})
+    with pytest.raises(ValueError, match="takes a secret"):
+        key_of(signer)
 
 
 def test_a_key_that_a_token_brings_along_is_not_looked_at() -> None:

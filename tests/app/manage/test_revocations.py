@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
 from subscribers import Stalled, publish, receive, session, socket, sse
-from tokens import SECRET, signed
+from tokens import EC_KEY, SECRET, public_pem, signed
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from worlds import Listener, Request, World, running_gateway
@@ -222,3 +225,52 @@ async def test_changes_are_written_to_the_audit_log(world: World, caplog: pytest
     assert lines[1].startswith(who + "PUT /-/api/relays/fresh: 201 at 127.0.0.1:")
     assert " from 127.0.0.1 (" in lines[1]
     assert answer.headers["trackingid"] in lines[1]
+
+
+def respelled(token: str) -> list[str]:
+    """The same signature of a rule in other words: each of them is as good as the first."""
+    scheme, _, text = token.partition(" ")
+    fields = text.split("&")
+    signature = next(field for field in fields if field.startswith("sig="))
+    bare = "sig=" + unquote(signature[4:])
+    return [
+        f"{scheme.lower()} {text}",
+        f"{scheme} {'&'.join(reversed(fields))}",
+        f"{scheme} {text}&x=1",
+        f"{scheme} {text.replace(signature, bare)}",
+        f"{scheme} {text.replace(signature, 'sig=' + bare[4:].replace('=', '%3d'))}",
+        f"{scheme} {text.replace('skn=Root', 'skn=root')}",
+    ]
+
+
+async def test_a_revoked_signature_is_not_good_in_other_words(world: World) -> None:
+    token = world.token()
+    spellings = respelled(token)
+    assert [await is_good(world, each) for each in spellings] == [True] * len(spellings)
+    await revoke(world, token=hashlib.sha256(token.encode()).hexdigest())
+    other = world.token(seconds=1800)
+    assert [await is_good(world, each) for each in (token, *spellings)] == [False] * (len(spellings) + 1)
+    assert await is_good(world, other)
+
+
+async def test_a_revoked_token_of_an_elliptic_key_is_not_good_with_the_other_signature(tmp_path: Path) -> None:
+    """For each signature (r, s) by such a key, (r, n - s) is one too, and anybody can work it out."""
+    signer = {"name": "app", "algorithm": "ES256", "key": public_pem(EC_KEY).decode()}
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    async with running_gateway(tmp_path, identity={"signers": [signer]}) as world:
+        token = signed(EVERYTHING, EC_KEY, "ES256")
+        head, _, signature = token.rpartition(".")
+        raw = base64.urlsafe_b64decode(signature + "==")
+        twin = raw[:32] + (order - int.from_bytes(raw[32:])).to_bytes(32)
+        other = f"{head}.{base64.urlsafe_b64encode(twin).rstrip(b'=').decode()}"
+        assert [await is_good(world, each) for each in (token, other)] == [True, True]
+        await revoke(world, token=hashlib.sha256(token.encode()).hexdigest())
+        assert [await is_good(world, each) for each in (token, other)] == [False, False]
+
+
+@pytest.mark.parametrize("name", ["jti", "token"])
+async def test_a_single_token_is_revoked_whatever_the_clock_of_its_issuer_said(world: World, name: str) -> None:
+    token = signed({"jti": "1", "iat": int(time.time()) + 50, **EVERYTHING})
+    assert await is_good(world, token)
+    await revoke(world, **{name: "1" if name == "jti" else hashlib.sha256(token.encode()).hexdigest()})
+    assert not await is_good(world, token)
