@@ -127,7 +127,6 @@ class Registry:
         exists: bool | None = None,
     ) -> Relay:
         """Create a relay or replace its settings; with `rules` its rules become these, all or nothing, else they stay.
-
         `exists` says what must be so: that one is provisioned (True), that none is (False). Another profile makes
         it a new relay of the same name and ends what lives on the old one. A dynamic relay becomes a provisioned
         one. Raises `BadRequest`, `QuotaExceeded`, `EndpointNotFound` and `AddressExists`.
@@ -136,6 +135,7 @@ class Registry:
         settings.check()
         now = self._clock()
         async with self._database.transaction():
+            self._must_stand(namespace)
             old = namespace.relays.get(fold(name))
             if exists is not None and exists != (old is not None and not old.is_dynamic):
                 if exists:
@@ -209,6 +209,7 @@ class Registry:
         wanted = RuleSettings(name, rights, primary_key, secondary_key, creates_relays)
         wanted.check(is_of_relay=relay is not None)
         async with self._database.transaction():
+            self._must_stand(namespace)
             rules = _rules(namespace, relay)
             if fold(name) not in rules and len(rules) >= MAX_RULES:
                 raise QuotaExceeded(f"A scope holds at most {MAX_RULES} rules.", status=403)
@@ -245,6 +246,7 @@ class Registry:
         if address:
             check_address(address)
         async with self._database.transaction():
+            self._must_stand(namespace)
             others = [other for other in self.namespaces if other is not namespace]
             if any(host in other.aliases or host in own_names(other.name) for other in others):
                 raise AddressExists("Another namespace answers to this host name.")
@@ -285,7 +287,7 @@ class Registry:
         await self._database.write(f"{verb} INTO {table} ({columns}) VALUES ({places}) {rest}", tuple(row.values()))
 
     def _must_stand(self, namespace: Namespace) -> None:
-        if namespace not in self.namespaces:
+        if namespace.is_deleted:  # while somebody waited to write; another may have its name
             raise EndpointNotFound("The namespace does not exist.")
 
 

@@ -30,10 +30,15 @@ class Revocations:
             held[row["namespace"]].revocations[mark] = revocation
 
     async def put(self, namespace: Namespace, revocation: Revocation) -> None:
-        """Revoke; what lives on these tokens has ended when this returns. Raises `QuotaExceeded`."""
+        """Revoke; what lives on these tokens has ended when this returns.
+
+        Raises `QuotaExceeded`, `EndpointNotFound`.
+        """
         self._prune(namespace)
         mark = revocation.mark
         async with self._database.transaction():
+            if namespace.is_deleted:
+                raise EndpointNotFound("The namespace does not exist.")
             if mark not in namespace.revocations and len(namespace.revocations) >= MAX_REVOCATIONS:
                 raise QuotaExceeded(
                     f"A namespace holds at most {MAX_REVOCATIONS} revocations; give them an 'until'.", status=403

@@ -12,16 +12,19 @@ from app.namespace import (
     Change,
     HistoryLimits,
     IpRule,
+    Mark,
     Namespace,
     NetworkRules,
     Profile,
     RelayDeadlines,
     RelayTerms,
+    Revocation,
     Right,
     Rule,
 )
 from app.store.database import open_database
 from app.store.registry import Registry
+from app.store.revocations import Revocations
 from app.store.settings import NamespaceSettings, RelaySettings, RuleSettings, check_relay_name
 from fanout.errors import InvalidAddress
 
@@ -314,6 +317,36 @@ async def test_deleted_namespace_takes_everything_along_and_tells_who_lived_ther
     assert (await again(tmp_path / "fanway.db")).name == namespace.name
     reborn = await registry.ensure_namespace("tenant", Rule("root", Right.MANAGE, "one", "two"))
     assert not reborn.relays
+
+
+async def test_what_was_meant_for_a_namespace_that_is_gone_never_reaches_one_that_has_its_name(
+    registry: Registry, namespace: Namespace, tmp_path: Path
+) -> None:
+    """S20: whoever waited with a change while it was deleted has no say in what came after."""
+    root = Rule("root", Right.MANAGE, "one", "two")
+    tenant = await registry.ensure_namespace("tenant", root)
+    relay = await registry.put_relay(tenant, "shop", SETTINGS)
+    await registry.delete_namespace(tenant)
+    await registry.ensure_namespace("tenant", root)
+    revocations = Revocations(registry._database, lambda: 1700000000.0)
+    for change in (
+        registry.put_rule(tenant, None, "mine", Right.MANAGE, "a key that I know"),
+        registry.put_rule(tenant, relay, "mine", Right.MANAGE, "a key that I know"),
+        registry.put_relay(tenant, "shop", SETTINGS),
+        registry.put_alias(tenant, "demo.example"),
+        registry.rotate_key(tenant, None, "root", "primary"),
+        registry.delete_rule(tenant, None, "root"),
+        registry.delete_alias(tenant, "demo.example"),
+        revocations.put(tenant, Revocation(Mark("all"), 0.0)),
+    ):
+        with pytest.raises(EndpointNotFound):
+            await change
+    later = Registry(await open_database(tmp_path / "fanway.db"), lambda: 1800000000.0)
+    await later.load()
+    await later.close()
+    found = later.find_namespace("tenant")
+    assert found is not None
+    assert (found.rules, found.relays, found.aliases) == ({"root": root}, {}, {})
 
 
 async def test_no_two_namespaces_share_a_host_name(registry: Registry, namespace: Namespace) -> None:
