@@ -22,18 +22,20 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        held: list[Message] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            held.append(message)
-            size += len(message.get("body", b""))
-            if size > MAX_BODY_BYTES:
+        body = bytearray()  # one piece, since a message for each would cost far more than what came
+        message = await receive()
+        while message["type"] == "http.request":
+            body += message.get("body", b"")
+            if len(body) > MAX_BODY_BYTES:
                 refusal = PayloadTooLarge(f"A body is at most {MAX_BODY_BYTES} bytes here.")
                 return await self._refuse(scope["path"], refusal)(scope, receive, send)
-            more = message.get("more_body", False)
+            if not message.get("more_body", False):
+                message = {"type": "http.request", "body": bytes(body), "more_body": False}
+                break
+            message = await receive()
+        held = [message]  # the whole, or that the client has left
 
         async def replay() -> Message:
-            return held.pop(0) if held else await receive()
+            return held.pop() if held else await receive()
 
         await self._app(scope, replay, send)
