@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Protocol
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, SecretStr, model_validator
 
-from app.errors import Close
+from app.errors import AccessError, Close
 from app.faults import Fault
 from app.manage.shapes import Moment, Shape, Whole
 from app.namespace import Namespace
@@ -121,7 +121,11 @@ class Ended(Shape):
 
 
 class _Caller:
+    """A program: pages in a browser, which could make a developer's emulator do things unasked, say their origin."""
+
     def __init__(self, request: Request) -> None:
+        if "origin" in request.headers:
+            raise AccessError("The emulator's doors are for programs, not for pages in a browser.", status=403)
         context = request.app.state.context
         self.emulator: Emulation = context.emulator
         self.namespace: Namespace = context.hosts.find(request.headers.get("host"))

@@ -44,6 +44,23 @@ async def test_an_ordinary_gateway_has_no_such_door(world: World) -> None:
     assert (await world.client.post("/-/emulator/reset")).status_code == 404
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", ""])
+async def test_no_page_in_a_browser_moves_the_emulator(emulator: World, origin: str) -> None:
+    """S44: nothing here asks for a token, and a page could send what needs no preflight, or be rebound to this host."""
+    await emulator.client.put("/-/api/relays/kept", headers=emulator.auth(), json={})
+    headers = {"Origin": origin or emulator.url, "Host": "evil.example" if origin else emulator.host}
+    for method, path, body in (
+        ("POST", "reset", b""),
+        ("DELETE", "faults", b""),
+        ("POST", "clock", b'{"advance":10000}'),
+        ("GET", "clock", b""),
+    ):
+        answer = await emulator.client.request(method, f"/-/emulator/{path}", headers=headers, content=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "Unauthorized")
+    assert "kept" in emulator.namespace.relays
+    assert emulator.gateway.now() < time.time() + 1000
+
+
 async def test_a_token_expires_when_the_clock_passes_it(emulator: World) -> None:
     listener = await emulator.listen("hyco", headers=emulator.auth(seconds=3600))
     moved = await tell(emulator, "clock", advance=3600 + 299)
