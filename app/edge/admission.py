@@ -78,6 +78,17 @@ def _admit(
     return relay, address, grant
 
 
+def check_admitted(context: Context, realm: Realm, admitted: Admitted) -> None:
+    """Return when what was admitted a while ago still stands: for tickets, which may be good for one `admit` only.
+
+    Raises Unauthorized, TokenExpired, ClaimMissing, EndpointNotFound.
+    """
+    relay, address, grant = admitted
+    context.authorizer.check(grant)
+    if realm.ending(relay, address) is not None:
+        raise EndpointNotFound(NO_ENDPOINT)
+
+
 def find_listener(
     realm: Realm, relay: Relay, address: str, head: Head, asked: Collection[ControlChannel] = ()
 ) -> ControlChannel:

@@ -36,8 +36,6 @@ from app.wire.nettcp.via import Via, parse_via
 if TYPE_CHECKING:
     from app.edge.context import Context
 
-MARK = "Fanway-Net-Tcp"  # the header that tells a listener that such a session is offered
-
 
 class PreambleConnection(asyncio.Protocol):
     """A connection of which nothing is known yet but that it should begin with a preamble."""
@@ -167,7 +165,6 @@ def _head(via: Via, raw_path: str) -> Head:
         ("Connection", "Upgrade"),
         ("Sec-WebSocket-Key", base64.b64encode(secrets.token_bytes(16)).decode()),
         ("Sec-WebSocket-Version", "13"),
-        (MARK, "1.0"),
     ]
     head = Head("GET", f"/$hc/{raw_path}", "1.1", headers)
     head.host = via.host

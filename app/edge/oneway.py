@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.edge.admission import admit, find_listener
+from app.edge.admission import admit, check_admitted, find_listener
 from app.edge.asked import Asked
 from app.edge.control import ControlChannel
 from app.edge.credentials import credential_of
@@ -116,6 +116,8 @@ class OneWay(Exchange):
         if admitted is None or not admitted[2].by_ticket:  # a ticket may be good once only
             credential = credential_of(self.context, self.seam.transport, asked.token)
             admitted = self._admitted = admit(self.context, self._realm, Right.ASK, asked.raw_path, credential)
+        else:
+            check_admitted(self.context, self._realm, admitted)
         check_passage(self.context, self.seam.transport, self.head, admitted[0])
         if not admitted[0].profile.is_one_way:  # made anew since the head came
             raise EndpointNotFound(NO_ENDPOINT)

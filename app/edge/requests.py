@@ -24,7 +24,7 @@ import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from app.edge.admission import admit, find_listener
+from app.edge.admission import admit, check_admitted, find_listener
 from app.edge.allowances import accept_seconds, idle_seconds, response_seconds
 from app.edge.asked import Asked
 from app.edge.control import ControlChannel
@@ -132,6 +132,8 @@ class RelayedRequest(Exchange):
         if admitted is None or not admitted[2].by_ticket:  # a ticket may be good once only
             credential = credential_of(context, self.seam.transport, asked.token)
             admitted = self._admitted = admit(context, realm, Right.ASK, asked.raw_path, credential)
+        else:
+            check_admitted(context, realm, admitted)
         relay, address, grant = admitted
         if relay.requires_transport_security or context.has_wcf_relays:
             check_passage(context, self.seam.transport, head, relay)

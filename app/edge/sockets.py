@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from app.access.grant import Grant
 from app.edge.admission import admit, find_listener
@@ -14,6 +15,7 @@ from app.edge.discovery import show_as
 from app.edge.nowhere import NowhereSocket
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage, check_terms, terms_of
+from app.edge.peers import check_address
 from app.edge.realm import Realm
 from app.edge.request_socket import RequestSocket
 from app.edge.requests import RelayedRequest
@@ -96,6 +98,8 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     if handshake.action is Action.CONNECT:
         return _connect(context, transport, head, wish)
     appointment = context.rendezvous.get(handshake.secret or "")
+    if context.has_network_rules and isinstance(appointment, WaitingSender | RelayedRequest):
+        check_address(appointment.listener.realm, remote_endpoint(context, transport, head)[0])  # not only the Host's
     if handshake.action is Action.ACCEPT and isinstance(appointment, WaitingSender):
         return _accept(context, transport, head, handshake, appointment)
     if handshake.action is Action.REQUEST and isinstance(appointment, RelayedRequest):
@@ -184,6 +188,8 @@ class WaitingSender(SplicedSocket):
 
     __slots__ = ("_address", "_asked", "_handshake", "_is_consumed", "_patience", "_secret", "listener", "tracking_id")
 
+    own_headers: ClassVar[Mapping[str, str]] = {}  # what the gateway says of such a sender
+
     def __init__(
         self,
         context: Context,
@@ -252,8 +258,8 @@ class WaitingSender(SplicedSocket):
             self.listener.base, handshake.raw_path, handshake.user_query, self.tracking_id, self._secret
         )
         scheme = told_scheme(self.context, self.transport, head, self.relay)
-        origin = origin_headers(head.mount, scheme) if scheme else None
-        headers = connect_headers(head.headers, self._is_consumed, origin)
+        origin = origin_headers(head.mount, scheme) if scheme else {}
+        headers = connect_headers(head.headers, self._is_consumed, {**origin, **self.own_headers})
         return encode_accept(address, self.tracking_id, headers, remote_endpoint(self.context, self.transport, head))
 
     def counterpart(

@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from app.access.grant import Grant
 from app.edge.control import ControlChannel
@@ -23,6 +24,7 @@ from app.edge.sockets import AcceptingListener, WaitingSender
 from app.errors import PeerWireError, RelayError
 from app.namespace import Relay
 from app.wire.azure.handshake import Handshake
+from app.wire.azure.headers import NET_TCP_HEADER
 from app.wire.frames import BINARY, CLOSE, PING, PONG, WHOLE_FRAME_BYTES, encode_frame, frame_head, parse_close
 from app.wire.http import Head, Headers
 from app.wire.nettcp.faults import fault_of
@@ -40,6 +42,8 @@ class StreamSender(WaitingSender):
     """A client's TCP connection: held until its listener comes, then one side of the session."""
 
     __slots__ = ("has_ended", "trail")
+
+    own_headers: ClassVar[Mapping[str, str]] = {NET_TCP_HEADER: "1.0"}
 
     def __init__(
         self,

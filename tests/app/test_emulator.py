@@ -46,7 +46,7 @@ async def test_an_ordinary_gateway_has_no_such_door(world: World) -> None:
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", ""])
 async def test_no_page_in_a_browser_moves_the_emulator(emulator: World, origin: str) -> None:
-    """S44: nothing here asks for a token, and a page could send what needs no preflight, or be rebound to this host."""
+    """Nothing here asks for a token, and a page could send what needs no preflight, or be rebound to this host."""
     await emulator.client.put("/-/api/relays/kept", headers=emulator.auth(), json={})
     headers = {"Origin": origin or emulator.url, "Host": "evil.example" if origin else emulator.host}
     for method, path, body in (

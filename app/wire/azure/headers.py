@@ -16,10 +16,12 @@ Headers = list[tuple[str, str]]  # latin-1 decoded, names as received
 MAX_REASON_CHARS = 4096
 
 TOKEN_HEADER = "servicebusauthorization"
-# Ours: the address that the sender's host name leads to, where it leads to one. No sender can say it for itself.
+# Ours, which no sender can say for itself: the address that its host name leads to, where it leads to one; and that
+# it is a `net.tcp` session.
 MOUNT_HEADER = "Fanway-Mount"
+NET_TCP_HEADER = "Fanway-Net-Tcp"
 SCHEME_HEADER = "X-Forwarded-Proto"
-RELAYS_OWN = frozenset({TOKEN_HEADER, MOUNT_HEADER.lower()})
+RELAYS_OWN = frozenset({TOKEN_HEADER, MOUNT_HEADER.lower(), NET_TCP_HEADER.lower()})
 LISTENER_FILTERS = frozenset({"microsoft-relay-allowedlisteners", "microsoft-relay-disallowedlisteners"})
 
 # RFC 9110, 7.6.1, and the protocol guide's list of what is not relayed. All of `proxy-*` is tested apart.
@@ -59,7 +61,7 @@ def is_proxy_header(name: str) -> bool:
 def joined(headers: Headers, dropped: frozenset[str] = frozenset()) -> dict[str, str]:
     """One string per name, ignoring case, without the (lower-case) `dropped` names, `proxy-*` and the not relayable.
 
-    A name with `_` is dropped where its `-` spelling is present too or steers a hop: applications
+    A name with `_` is dropped where its `-` spelling is present or dropped too, or steers a hop: applications
     that map both to one variable would otherwise read a value that nobody checked.
     """
     spelling: dict[str, str] = {}
@@ -68,7 +70,7 @@ def joined(headers: Headers, dropped: frozenset[str] = frozenset()) -> dict[str,
         key = name.lower()
         if key in dropped or is_proxy_header(key) or not is_relayable(name, value):
             continue
-        if "_" in key and _is_shadow(key.replace("_", "-"), headers):
+        if "_" in key and ((plain := key.replace("_", "-")) in dropped or _is_shadow(plain, headers)):
             continue
         if key not in spelling:
             spelling[key] = name

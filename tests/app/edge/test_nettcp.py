@@ -17,9 +17,9 @@ from wires import until
 from worlds import Request, World, rejection, running_gateway
 
 from app.config import ConfigurationError, Deadlines, Limits
-from app.edge.nettcp import MARK
 from app.namespace import IpRule, NetworkRules
 from app.store.settings import NamespaceSettings
+from app.wire.azure.headers import NET_TCP_HEADER
 from app.wire.nettcp.records import Kind, Record, encode_record
 
 RELAYS = [
@@ -75,7 +75,7 @@ async def test_a_listener_is_told_of_a_session_as_of_any_socket(world: World) ->
     assert headers["Host"] == f"127.0.0.1:{world.nettcp_port}"
     assert headers["Sec-WebSocket-Version"] == "13"
     assert len(headers["Sec-WebSocket-Key"]) == 24
-    assert headers[MARK] == "1.0"
+    assert headers[NET_TCP_HEADER] == "1.0"
     host, port = client.writer.get_extra_info("sockname")
     assert accept["remoteEndpoint"] == {"address": host, "port": port}
     assert accept["address"].startswith(f"{world.ws}/$hc/calc?sb-hc-action=accept")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -287,3 +288,24 @@ async def test_a_body_that_stops_is_refused(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         assert (await world.client.post("/alarms", content=b"whole", headers=world.auth())).status_code == 202
         assert await received(listener) == [b"whole"]
+
+
+@pytest.mark.parametrize("profile", PROFILE)
+async def test_a_ticket_that_ends_while_its_message_comes_sends_nothing(world: World, profile: str) -> None:
+    """A body may take as long as it likes; what it was admitted by may not be over when it is handed on."""
+    listener = await listening(world, profile)
+    asked = await world.client.post("/-/tickets", headers=world.auth(), json={"once": True})
+    wire = await world.raw()
+    await wire.send(
+        f"POST /alarms?sb-hc-token={asked.json()['ticket']} HTTP/1.1\r\nHost: {world.host}\r\n"
+        "Content-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+    )
+    assert "100 Continue" in await wire.head()
+    await wire.send("first")
+    digest = hashlib.sha256(asked.json()["ticket"].encode()).hexdigest()
+    revoked = await world.client.post("/-/api/revocations", headers=world.auth(), json={"token": digest})
+    assert revoked.status_code == 201
+    await wire.send("later")
+    status, _, body = await wire.answer()
+    assert (status, b"revoked" in body) == (401, True)
+    assert not listener.requests

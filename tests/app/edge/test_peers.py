@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from subscribers import session, socket, sse
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from worlds import World, running_gateway
 
@@ -123,3 +126,22 @@ async def test_a_namespaces_rules_are_its_own(world: World) -> None:
     await world.gateway.registry.put_namespace(other, settings)
     assert await statuses(world) == [202, 200, 404, 201, 200, 404, 101, 101, 101]
     assert (await world.client.get("/hyco", headers={"Host": "other.localhost"})).status_code == 401
+
+
+async def test_a_listener_comes_to_a_rendezvous_by_the_rules_of_the_senders_namespace(world: World) -> None:
+    """The address holds all that is asked for, so another namespace's host would lead there as well."""
+    answer = await world.client.put("/-/api/namespaces/other", headers=world.auth(), json={})
+    assert answer.status_code == 201
+    accepts: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    await world.listen("hyco", on_accept=accepts.put)
+    await rule(world, replace(ELSEWHERE, ip_rules=(IpRule("127.0.0.1"),)))
+    sender = asyncio.ensure_future(world.connect("hyco").__aenter__())
+    address = (await accepts.get())["address"]
+    for host in (world.host, f"other.localhost:{world.port}"):
+        url = address.replace(world.host, host)
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, host="127.0.0.1", port=world.port, local_addr=("127.0.0.2", 0))
+        assert refused.value.response.status_code == 401
+    async with connect(address.replace(world.host, f"other.localhost:{world.port}"), host="127.0.0.1", port=world.port):
+        joined = await sender
+        await joined.close()

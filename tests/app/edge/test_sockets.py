@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from wires import frame, until, upgrade_head, upgraded
-from worlds import Request, World, rejection, running_gateway
+from worlds import Listener, Request, World, rejection, running_gateway
 
 from app.config import Deadlines, Limits
 from app.wire.frames import TEXT
@@ -325,3 +325,23 @@ async def test_a_command_never_reaches_64_kib(tmp_path: Path) -> None:
         assert (opcode, len(text) < 65536) == (TEXT, True)
         assert json.loads(text)["accept"]["connectHeaders"]["X-A"] == many
         sender.abort()
+
+
+async def test_no_sender_can_say_for_itself_what_the_gateway_says_of_it(world: World) -> None:
+    """What marks a net.tcp session, or the host it came by, is the gateway's to say."""
+    listener = await world.listen("hyco")
+    spelled = {"Fanway-Net-Tcp": "1.0", "fanway-mount": "x", "X-A": "b"}
+    for forged in (spelled, {name.replace("-", "_"): value for name, value in spelled.items()} | {"X-A": "b"}):
+        listener.accepts.clear()
+        listener.requests.clear()
+        await _check_forged(world, listener, forged)
+
+
+async def _check_forged(world: World, listener: Listener, forged: dict[str, str]) -> None:
+    async with world.connect("hyco", additional_headers={**world.auth(), **forged}) as socket:
+        await socket.send("hi")
+        assert await socket.recv() == "hi"
+    await world.client.get("/hyco", headers={**world.auth(), **forged})
+    for told in (listener.accepts[0]["connectHeaders"], listener.requests[0]["requestHeaders"]):
+        assert told["X-A"] == "b"
+        assert not [name for name in told if name.lower().startswith("fanway")]
