@@ -41,7 +41,11 @@ def make_pair(folder: Path, *names: str, password: bytes | None = None) -> Certi
 
 def served_to(server: ssl.SSLContext, host: str | None, maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
     """The certificate (DER) that a client gets which asks for `host`, by a handshake in memory. Raises SSLError."""
-    client = trusting_client(maximum)
+    return shake_hands(server, trusting_client(maximum), host)
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, host: str | None) -> bytes:
+    """A handshake in memory; the certificate (DER) that the client got. Raises SSLError."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [
         client.wrap_bio(to_client, to_server, server_hostname=host),

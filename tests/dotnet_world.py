@@ -73,3 +73,17 @@ async def dotnet_world(data: Path, **settings: Any) -> AsyncIterator[DotNet]:
             for listener in peers.listeners:
                 await listener.kill()
             peers.tape.hang_up()
+
+
+async def check_meeting(listens: ConnectionString, sends: ConnectionString, tls: ssl.SSLContext) -> None:
+    """A listener and a sender come together by these, and a message passes."""
+    tape = Tape()
+    listener = Listener(listens, tls, tape=tape)
+    await listener.open()
+    sender = await create_connection(sends, tls, tape=tape)
+    accepted = await listener.accept_connection()
+    assert accepted is not None
+    await sender.write(b"hello")
+    assert await accepted.read() == b"hello"
+    await listener.kill()
+    tape.hang_up()

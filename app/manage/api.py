@@ -8,15 +8,8 @@ from typing import Any, Literal
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
-from app.errors import (
-    BadRequest,
-    ClaimMissing,
-    EndpointNotFound,
-    RelayError,
-    as_relay_error,
-)
+from app.errors import BadRequest, ClaimMissing, EndpointNotFound, RelayError
 from app.manage import namespaces, revocations
 from app.manage.atom import AtomDoor
 from app.manage.audit import Audit
@@ -27,7 +20,7 @@ from app.manage.held import Held
 from app.manage.mistakes import reason_of
 from app.manage.names import HostName, RelayPath, RuleName
 from app.manage.openapi import describe_truly
-from app.manage.routes import as_refusal
+from app.manage.refusals import add_refusals, note_refusal
 from app.manage.shapes import (
     AliasList,
     AliasShape,
@@ -44,8 +37,6 @@ from app.manage.shapes import (
 )
 from app.namespace import Relay, Right, fold
 from app.store.settings import check_relay_name
-from app.telemetry import new_tracking_id, printable
-from fanout.errors import FanoutError
 
 _log = logging.getLogger("fanway.manage")
 
@@ -231,22 +222,14 @@ def create_api(context: Context) -> FastAPI:
     api.add_middleware(AtomDoor, context=context)
     api.add_middleware(Held, context=context)
     api.add_middleware(Audit)
-    for kind in (RelayError, FanoutError):
-        api.add_exception_handler(kind, _refuse)
-    api.add_exception_handler(RequestValidationError, _refuse_shape)
-    api.add_exception_handler(HTTPException, _refuse_route)
-    api.add_exception_handler(Exception, _refuse)
+    add_refusals(api, failure, _misshapen)
     describe_truly(api)
     return api
 
 
 def failure(path: str, error: RelayError, fault: Exception | None = None) -> JSONResponse:
     """A refusal in the one JSON shape of our own doors, logged; `fault` is what went wrong on our side."""
-    tracking_id = new_tracking_id()
-    if error.status >= 500:
-        _log.error("%s failed (%s)", printable(path, 512), tracking_id, exc_info=fault)
-    else:
-        _log.info("refused %s: %s %s (%s)", printable(path, 512), error.status, printable(error.message), tracking_id)
+    tracking_id = note_refusal(_log, path, error, fault)
     headers = {"TrackingId": tracking_id}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -256,23 +239,10 @@ def failure(path: str, error: RelayError, fault: Exception | None = None) -> JSO
     return JSONResponse({"error": detail}, error.status, headers)
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    return failure(request.url.path, as_relay_error(error), error)
-
-
-async def _refuse_shape(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _misshapen(path: str, error: RequestValidationError) -> Response:
     reasons = []
     for item in error.errors():
         place = ".".join(str(step) for step in item["loc"] if step != "body")
         reason = reason_of(item)
         reasons.append(f"{place}: {reason}" if place else reason)
-    return failure(request.url.path, BadRequest("; ".join(reasons)))
-
-
-async def _refuse_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    refusal, headers = as_refusal(request, error)
-    response = failure(request.url.path, refusal)
-    response.headers.update(headers)
-    return response
+    return failure(path, BadRequest("; ".join(reasons)))

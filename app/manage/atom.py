@@ -30,10 +30,11 @@ from app.errors import (
 )
 from app.hosts import Hosts, host_name
 from app.manage.audit import identify
+from app.manage.refusals import note_refusal
 from app.namespace import Namespace, Profile, Relay, Right, Rule, fold
 from app.store.registry import Registry
 from app.store.settings import RelaySettings, RuleSettings, check_relay_name
-from app.telemetry import new_tracking_id, printable, sentence
+from app.telemetry import sentence
 from app.wire.azure.atom import (
     ENTRY_CONTENT_TYPE,
     FEED_CONTENT_TYPE,
@@ -297,12 +298,8 @@ def _rule_description(rule: Rule) -> RuleDescription:
 
 def _refusal(request: Request, error: RelayError, fault: Exception) -> Response:
     """A refusal in Azure's XML, logged; `fault` is what went wrong on our side."""
-    tracking_id = new_tracking_id()
     path = request.scope["raw_path"].decode("ascii")
-    if error.status >= 500:
-        _log.error("%s failed (%s)", printable(path, 512), tracking_id, exc_info=fault)
-    else:
-        _log.info("refused %s: %s %s (%s)", printable(path, 512), error.status, printable(error.message), tracking_id)
+    tracking_id = note_refusal(_log, path, error, fault)
     tracker = f"sb://{request.headers.get('host', '')}{path}"
     headers = {"TrackingId": tracking_id}
     if error.retry_after is not None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
-from dotnet import ConnectionString, Listener, create_connection
+from dotnet import ConnectionString
+from dotnet_world import check_meeting
 from programs import FANWAY, StartNode, StartPeer, running
-from transcripts import Tape
 from websockets.asyncio.client import connect
 
 from app.access.sas import make_token
@@ -52,16 +52,8 @@ async def first_start(tmp_path: Path) -> AsyncIterator[FirstStart]:
 
 async def test_printed_string_serves_the_dotnet_sdk(first_start: FirstStart) -> None:
     """E-dotnet: once with the entity named beside it, once in it."""
-    tape, tls = Tape(), first_start.tls
-    listener = Listener(first_start.string.at("hyco"), tls, tape=tape)
-    await listener.open()
-    sender = await create_connection(ConnectionString.parse(f"{first_start.printed};EntityPath=hyco"), tls, tape=tape)
-    accepted = await listener.accept_connection()
-    assert accepted is not None
-    await sender.write(b"hello")
-    assert await accepted.read() == b"hello"
-    await listener.kill()
-    tape.hang_up()
+    within = ConnectionString.parse(f"{first_start.printed};EntityPath=hyco")
+    await check_meeting(first_start.string.at("hyco"), within, first_start.tls)
 
 
 async def test_printed_string_serves_the_java_sdk(first_start: FirstStart, java_peer: StartPeer) -> None:

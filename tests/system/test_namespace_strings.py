@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from dotnet import ConnectionString, Listener, create_connection
+from dotnet import ConnectionString
+from dotnet_world import check_meeting
 from programs import FANWAY, StartNode, require
-from transcripts import Tape
 from worlds import World, running_gateway
 
 import fanway
@@ -71,16 +71,8 @@ async def test_a_name_that_the_machine_knows_serves_the_node_modules(secured: Wo
 
 async def test_a_name_that_the_machine_knows_serves_the_dotnet_sdk(secured: World) -> None:
     printed, _ = await add_tenant(secured, "--alias", "localhost")
-    tape, tls = Tape(), secured.tls()
-    listener = Listener(ConnectionString.parse(printed).at("hyco"), tls, tape=tape)
-    await listener.open()
-    sender = await create_connection(ConnectionString.parse(printed).at("hyco"), tls, tape=tape)
-    accepted = await listener.accept_connection()
-    assert accepted is not None
-    await sender.write(b"hello")
-    assert await accepted.read() == b"hello"
-    await listener.kill()
-    tape.hang_up()
+    string = ConnectionString.parse(printed).at("hyco")
+    await check_meeting(string, string, secured.tls())
 
 
 async def test_a_name_below_localhost_serves_our_own_clients_and_curl(secured: World) -> None:

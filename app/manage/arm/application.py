@@ -10,27 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.operator import bearer_of
-from app.errors import BadRequest, RelayError, as_relay_error
+from app.errors import RelayError
 from app.manage.arm import namespaces, network, operations, relays, rules
 from app.manage.arm.places import ArmContext
-from app.manage.arm.refusal import invalid_request, refusal
+from app.manage.arm.refusal import misshapen, refusal
 from app.manage.arm.versions import check_version
 from app.manage.arm.views import ArmFailureBody
 from app.manage.audit import Audit
 from app.manage.body_limit import BodyLimit
 from app.manage.openapi import describe_truly
-from app.manage.routes import as_refusal
+from app.manage.refusals import add_refusals
 from app.telemetry import new_tracking_id
 from app.wire.azure.arm import ArmPath, api_version, find_arm_path
-from fanout.errors import FanoutError
 
 OPENAPI = "/-/api/arm-openapi.json"
 
@@ -128,28 +125,6 @@ def create_arm(context: ArmContext) -> FastAPI:
     arm.state.context = context
     for router in (operations.router, namespaces.router, relays.router, network.router, *rules.routers):
         arm.include_router(router)
-    for kind in (RelayError, FanoutError):
-        arm.add_exception_handler(kind, _refuse)
-    arm.add_exception_handler(RequestValidationError, _refuse_shape)
-    arm.add_exception_handler(HTTPException, _refuse_route)
-    arm.add_exception_handler(Exception, _refuse)
+    add_refusals(arm, refusal, misshapen)
     describe_truly(arm)
     return arm
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    return refusal(request.url.path, as_relay_error(error), fault=error)
-
-
-async def _refuse_shape(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    code, message = invalid_request(error)
-    return refusal(request.url.path, BadRequest(message), code=code)
-
-
-async def _refuse_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    shown, headers = as_refusal(request, error)
-    answer = refusal(request.url.path, shown)
-    answer.headers.update(headers)
-    return answer

@@ -8,9 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from app.access.operator import MISSING_BEARER
-from app.errors import RelayError
+from app.errors import BadRequest, RelayError
 from app.manage.mistakes import reason_of
-from app.telemetry import new_tracking_id, printable, sentence
+from app.manage.refusals import note_refusal
+from app.telemetry import printable, sentence
 
 MAX_MESSAGE = 1024  # of what comes before the tracking id, which must never be cut off
 
@@ -28,14 +29,10 @@ _CODES = {
 }
 
 
-def refusal(path: str, error: RelayError, *, code: str | None = None, fault: Exception | None = None) -> JSONResponse:
+def refusal(path: str, error: RelayError, fault: Exception | None = None, *, code: str | None = None) -> JSONResponse:
     """The answer to a call that is refused, logged. `code` stands in for the error's own; `fault` is what went wrong
     on our side."""
-    tracking_id = new_tracking_id()
-    if error.status >= 500:
-        _log.error("%s failed (%s)", printable(path, 512), tracking_id, exc_info=fault)
-    else:
-        _log.info("refused %s: %s %s (%s)", printable(path, 512), error.status, printable(error.message), tracking_id)
+    tracking_id = note_refusal(_log, path, error, fault)
     headers = {"x-ms-request-id": tracking_id}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -45,8 +42,8 @@ def refusal(path: str, error: RelayError, *, code: str | None = None, fault: Exc
     return JSONResponse({"error": {"code": code or _code(error), "message": message}}, error.status, headers)
 
 
-def invalid_request(error: RequestValidationError) -> tuple[str, str]:
-    """Code and message for what does not fit its description: every place that is wrong, never the value."""
+def misshapen(path: str, error: RequestValidationError) -> JSONResponse:
+    """The answer to a call that does not fit its description: every place that is wrong, never the value."""
     reasons, code = [], "InvalidRequestContent"
     for item in error.errors():
         where, *steps = item["loc"]
@@ -59,7 +56,7 @@ def invalid_request(error: RequestValidationError) -> tuple[str, str]:
             code = "LocationRequired"
         reason = reason_of(item)
         reasons.append(f"{place}: {reason}" if place else reason)
-    return code, f"The request is invalid: {'; '.join(reasons)}."
+    return refusal(path, BadRequest(f"The request is invalid: {'; '.join(reasons)}."), code=code)
 
 
 def _code(error: RelayError) -> str:
