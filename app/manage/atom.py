@@ -30,6 +30,7 @@ from app.errors import (
 )
 from app.hosts import Hosts, host_name
 from app.manage.audit import identify
+from app.manage.reached import origin_of
 from app.manage.refusals import note_refusal
 from app.namespace import Namespace, Profile, Relay, Right, Rule, fold
 from app.store.registry import Registry
@@ -116,7 +117,8 @@ class _Call:
         self._token, _ = token_from(request.headers.items(), request.url.query, context.choices)
         raw_path = request.scope["raw_path"].decode("ascii")
         self._path = matching_path(raw_path.removeprefix("/"))
-        self._here = f"https://{self._host}{raw_path}"
+        self._origin = origin_of(request)
+        self._here = f"{self._origin}{raw_path}"
         self._url = f"{self._here}?{request.url.query}" if request.url.query else self._here
 
     async def answer(self) -> Response:
@@ -238,7 +240,7 @@ class _Call:
         ]
         version = {"api-version": self._query.get("api-version", VERSIONS[-1])}
         entries = [
-            (self._describe(relay, True), f"https://{self._host}/{quote(relay.name)}?{urlencode(version)}")
+            (self._describe(relay, True), f"{self._origin}/{quote(relay.name)}?{urlencode(version)}")
             for relay in relays[page.skip : page.skip + page.top]
         ]
         following = None

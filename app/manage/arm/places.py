@@ -16,6 +16,7 @@ from app.manage.arm.endpoint import Endpoint
 from app.manage.arm.versions import NewerVersion, Version
 from app.manage.arm.views import Viewer
 from app.manage.names import relay_pattern
+from app.manage.reached import origin_of
 from app.namespace import Namespace, Profile, Relay, Rule, fold
 from app.store.registry import Registry
 from app.store.settings import check_relay_name
@@ -98,8 +99,7 @@ class Call:
     @property
     def origin(self) -> str:
         """The URL by which the caller reached the gateway, as far as that is known: without path or last '/'."""
-        known: str | None = self.request.scope.get("extensions", {}).get("fanway.origin")
-        return known or f"{self.request.url.scheme}://{self.request.headers.get('host', '')}"
+        return origin_of(self.request)
 
     def home(self, namespace: Namespace) -> tuple[str, str]:
         """Subscription and resource group of a namespace; the settings' for one that ARM did not make."""

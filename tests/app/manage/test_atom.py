@@ -357,7 +357,7 @@ async def test_lists_come_in_pages(tmp_path: Path) -> None:
             pages.append([entry.findtext(f"{{{ATOM}}}title") for entry in feed.iter(f"{{{ATOM}}}entry")])
             links = {link.get("rel"): link.get("href") for link in feed.findall(f"{{{ATOM}}}link")}
             following = links.get("next")
-            target = following.replace("https://", "http://") if following else None
+            target = following
         assert pages == [["relay0", "relay1"], ["relay2", "relay3"], ["relay4"]]
         [entry] = ElementTree.fromstring((await manage(world, "GET", "/%24resources/relays")).text).iter(
             f"{{{ATOM}}}entry"
@@ -365,7 +365,7 @@ async def test_lists_come_in_pages(tmp_path: Path) -> None:
         assert entry.findtext(f"{{{ATOM}}}title") == "wcf"
         link = entry.find(f"{{{ATOM}}}link")
         assert link is not None
-        assert link.get("href") == f"https://{world.host}/wcf?api-version=2017-04"
+        assert link.get("href") == f"{world.url}/wcf?api-version=2017-04"
 
 
 async def test_the_root_with_the_header_lists_everything(world: World) -> None:
