@@ -148,9 +148,9 @@ def open_session(context: Context, transport: asyncio.Transport, via: Via) -> St
     path = matching_path(raw_path)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "connect", path)
-    credential = credential_of(context, transport, via.token)
-    relay, address, grant = admit(context, realm, Right.OPEN, raw_path, credential)
     head = _head(via, raw_path)
+    credential = credential_of(context, transport, head, via.token)
+    relay, address, grant = admit(context, realm, Right.OPEN, raw_path, credential)
     check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)
     handshake = Handshake(Action.CONNECT, path, raw_path, via.query, None, via.token, None, None)

@@ -114,7 +114,7 @@ class OneWay(Exchange):
         asked = self._asked
         admitted = self._admitted
         if admitted is None or not admitted[2].by_ticket:  # a ticket may be good once only
-            credential = credential_of(self.context, self.seam.transport, asked.token)
+            credential = credential_of(self.context, self.seam.transport, self.head, asked.token)
             admitted = self._admitted = admit(self.context, self._realm, Right.ASK, asked.raw_path, credential)
         else:
             check_admitted(self.context, self._realm, admitted)

@@ -130,7 +130,7 @@ class RelayedRequest(Exchange):
             context.faults.refuse(realm.namespace, "request", matching_path(asked.raw_path))
         admitted = self._admitted
         if admitted is None or not admitted[2].by_ticket:  # a ticket may be good once only
-            credential = credential_of(context, self.seam.transport, asked.token)
+            credential = credential_of(context, self.seam.transport, head, asked.token)
             admitted = self._admitted = admit(context, realm, Right.ASK, asked.raw_path, credential)
         else:
             check_admitted(context, realm, admitted)

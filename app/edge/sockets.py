@@ -127,7 +127,7 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "listen", handshake.path)
     terms = terms_of(head)
-    credential = credential_of(context, transport, token)
+    credential = credential_of(context, transport, head, token)
     relay, address, grant = admit(context, realm, Right.ACCEPT, handshake.raw_path, credential, opens_dynamic=terms)
     check_terms(terms, relay, handshake.path)
     place = relay.listen_address(address)
@@ -155,7 +155,7 @@ def _connect(context: Context, transport: asyncio.Transport, head: Head, wish: W
     realm = context.realm(head.host)
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "connect", handshake.path)
-    credential = credential_of(context, transport, token)
+    credential = credential_of(context, transport, head, token)
     relay, address, grant = admit(context, realm, Right.OPEN, handshake.raw_path, credential)
     check_passage(context, transport, head, relay, is_socket=True)
     listener = find_listener(realm, relay, address, head)

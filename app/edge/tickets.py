@@ -77,7 +77,7 @@ class TicketExchange(EventsExchange):
             self.fail(error)
 
     def _authorize(self) -> Grant:
-        token = credential_of(self.context, self.seam.transport, token_of(self.head))
+        token = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
         if token is None:
             raise Unauthorized(MISSING_TOKEN)
         return self.context.authorizer.authorize(token, self._realm.namespace, None)

@@ -80,7 +80,7 @@ class Publish(EventsExchange):
         self._limit = max(limits.batch_bytes, 2 * limits.event_bytes)  # twice: base64 and the envelope around it
         parse_query(self.head.query, Transport.POST)
         self._address = parse_address(raw_address(self.head), allow_system=True)
-        self._credential = credential_of(self.context, self.seam.transport, token_of(self.head))
+        self._credential = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
         self._grant: Grant | None = None
         self._admit()
         if (self.head.content_length or 0) > self._limit:
@@ -153,7 +153,7 @@ class Subscribe(EventsExchange):
         self.beginning_at: Start = self._start_of(self.query)
         asked = parse_pattern(raw_address(self.head), allow_system=True)
         self.realm = self.context.realm(self.head.host)
-        credential = credential_of(self.context, self.seam.transport, token_of(self.head))
+        credential = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
         self.grant: Grant = grant_for(self.context, self.realm, credential, asked.prefix)
         self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked)
         self.realm.touch(self.relay)

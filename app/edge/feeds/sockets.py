@@ -80,7 +80,7 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     wish = head.memo if isinstance(head.memo, Wish) else parse_wish(head)
     head.memo = wish
     realm = context.realm(head.host)
-    token = credential_of(context, transport, wish.token)
+    token = credential_of(context, transport, head, wish.token)
     if wish.kind is Transport.SESSION:
         return SessionSocket(context, transport, head, realm, grant_for(context, realm, token, ""))
     pattern, address = wish.pattern, wish.address

@@ -217,3 +217,34 @@ async def test_a_certificate_opens_net_tcp_sessions_which_need_no_token_then(tmp
                 assert await client.reader.readexactly(len(data)) == data  # the listener echoes
             else:
                 assert await client.fault() == "EndpointAccessDenied"
+
+
+async def test_a_page_of_another_origin_does_not_act_by_the_certificate_of_its_reader(
+    world: World, tmp_path: Path
+) -> None:
+    """S43: browsers show a certificate for whoever asks, as they send cookies; only what the host itself has served, or
+    an origin that the settings list, may count on that."""
+    sender = AUTHORITY.issue(tmp_path, [], san=[x509.DNSName("agent.example")])
+    manager = AUTHORITY.issue(tmp_path, [[(O, "Example")], [(CN, "agent")]])
+    await world.listen("hyco")
+    own = f"https://localhost:{world.tls_port}"
+    for origin, is_own in (
+        ("https://evil.example", False),
+        ("null", False),
+        (own.replace("https", "http"), False),
+        (own, True),
+        (own.upper(), True),
+    ):
+        assert await status(world, manager, Origin=origin) == (202 if is_own else 401)
+        assert await status(world, sender, "/hyco", Origin=origin) == (200 if is_own else 401)
+        assert await status(world, sender, "/-/tickets", Origin=origin) in ((201, 400) if is_own else (401,))
+        opened = await opening(world, sender, "$hc/hyco", additional_headers={"Origin": origin})
+        assert opened == (101 if is_own else 401)
+    assert await status(world, sender, "/hyco", Origin="https://evil.example", **world.auth("hyco")) == 200, "a token"
+
+
+async def test_a_listed_origin_acts_by_the_certificate_of_its_reader(tmp_path: Path) -> None:
+    sender = AUTHORITY.issue(tmp_path, [], san=[x509.DNSName("agent.example")])
+    for origins, expected in ((("https://app.example",), 202), (("*",), 401)):
+        async with running_gateway(tmp_path, tls=True, cors_origins=origins, **settings(tmp_path)) as world:
+            assert await status(world, sender, Origin="https://app.example") == expected
