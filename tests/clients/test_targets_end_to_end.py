@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import InvalidStatus
 
 import fanway
 from fanway.cli_relays import serve_forward
@@ -244,3 +245,27 @@ async def test_a_unix_socket_is_a_target(relay: Relay, tmp_path: Path) -> None:
             await socket.send(b"hello")
             assert await socket.recv() == b"hello"
     server.close()
+
+
+@pytest.mark.parametrize("way", ["..", "%2e%2E", ".%2e", "..%2f", "..%5c", "a/../..", "..;x", "..;/"])
+async def test_no_sender_leaves_the_path_that_a_target_has(world: Any, relay: Relay, way: str) -> None:
+    """Whatever the local server, or a library on the way, makes of such steps: all that is joined is below `/app`."""
+    asked: list[bytes] = []
+
+    async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+
+    async with tcp_server(server) as port, joined(relay, "hyco", f"http://127.0.0.1:{port}/app"):
+        wire = await world.raw()
+        head = f"Host: {world.host}\r\nServiceBusAuthorization: {world.token()}\r\n\r\n"
+        await wire.send(f"GET /hyco/{way}/secret HTTP/1.1\r\n{head}")
+        assert (await wire.answer())[0] == 400
+        with pytest.raises(InvalidStatus) as refused:
+            await world.connect(f"hyco/{way}/secret")
+        assert refused.value.response.status_code == 400
+        assert not asked
+        await wire.send(f"GET /hyco/a..b/..c?x=/../y HTTP/1.1\r\n{head}")
+        assert (await wire.answer())[0] == 200
+    assert asked == [b"GET /app/a..b/..c?x=/../y HTTP/1.1"]

@@ -129,6 +129,13 @@ def cut_address(target: str, address: str) -> str:
     return path + mark + query
 
 
+def may_leave(target: str) -> bool:
+    """Whether a server, or a library on the way to it, may take a step of the target's path for one upwards: as it
+    stands, percent-encoded, behind a backslash, or with a parameter."""
+    steps = unquote(target.partition("?")[0]).replace("\\", "/").split("/")
+    return any(step.partition(";")[0] == ".." for step in steps)
+
+
 def _origin(url: str, base: str) -> tuple[str, int | None]:
     """Host and port that a URL leads to; all names of this machine are one, a missing scheme is that of `base`."""
     parts = urlsplit(url)

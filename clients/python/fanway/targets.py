@@ -19,7 +19,7 @@ from fanway.errors import ConfigurationError, RelayError
 from fanway.exchange import Headers, Request, Response
 from fanway.listener import Handlers, Offer
 from fanway.nettcp_wire import ViaRewriter
-from fanway.public import PublicSide, cut_address
+from fanway.public import PublicSide, cut_address, may_leave
 from fanway.socket import READ_BYTES, open_socket, reset
 from fanway.tcp import join_sockets, join_stream
 
@@ -36,6 +36,7 @@ _HOP = {
     "transfer-encoding",
     "upgrade",
 }
+_LEAVING = "The path may not lead upwards."
 _HANDSHAKE = {"sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"}
 
 
@@ -69,6 +70,7 @@ class HttpTarget:
     def __init__(self, url: str, address: str, manners: WebManners = USUAL) -> None:
         self._url = url.rstrip("/")
         self._address = address
+        self._has_path = urlsplit(self._url).path != ""
         self._manners = manners
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
@@ -83,6 +85,8 @@ class HttpTarget:
         await self._client.aclose()
 
     async def _request(self, request: Request) -> Response:
+        if self._leaves(request.target):
+            return Response(_LEAVING, 400)
         side = PublicSide.of(request.headers, self._address)
         content = request.stream() if request.is_streamed else await request.read()
         try:
@@ -105,6 +109,9 @@ class HttpTarget:
         return Response(_raw(answer), answer.status_code, headers, reason)
 
     async def _offer(self, offer: Offer) -> None:
+        if self._leaves(offer.target):
+            await offer.reject(400, _LEAVING)
+            return
         url = "ws" + self._url.removeprefix("http") + cut_address(offer.target, self._address)
         side = PublicSide.of(offer.headers, self._address)
         fields = self._fields(offer.headers, side, offer.remote)
@@ -123,6 +130,10 @@ class HttpTarget:
             local.abort()
             raise
         await join_sockets(remote, local)
+
+    def _leaves(self, target: str) -> bool:
+        """Whether senders could get out of the path that the target's own URL has."""
+        return self._has_path and may_leave(target)
 
     def _fields(self, headers: Headers, side: PublicSide, remote: str) -> dict[str, str]:
         named = {name.strip().lower() for name in headers.get("connection", "").split(",")}

@@ -222,7 +222,7 @@ async def test_a_certificate_opens_net_tcp_sessions_which_need_no_token_then(tmp
 async def test_a_page_of_another_origin_does_not_act_by_the_certificate_of_its_reader(
     world: World, tmp_path: Path
 ) -> None:
-    """S43: browsers show a certificate for whoever asks, as they send cookies; only what the host itself has served, or
+    """Browsers show a certificate for whoever asks, as they send cookies; only what the host itself has served, or
     an origin that the settings list, may count on that."""
     sender = AUTHORITY.issue(tmp_path, [], san=[x509.DNSName("agent.example")])
     manager = AUTHORITY.issue(tmp_path, [[(O, "Example")], [(CN, "agent")]])
