@@ -115,6 +115,7 @@ def parse_handshake(path: str, query: str, choices: Choices = CHOICES) -> Handsh
     )
 
 
+@lru_cache(maxsize=256)  # clients ask the same few paths again and again
 def matching_path(raw_path: str) -> str:
     """The decoded form of a path (no leading `/`) that look-up and permission use; one trailing slash is dropped.
 

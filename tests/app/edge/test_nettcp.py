@@ -31,13 +31,19 @@ RELAYS = [
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
+    deadlines = Deadlines(drain_seconds=0.1, close_seconds=1)
     async with running_gateway(
-        tmp_path,
-        relays=RELAYS,
-        nettcp_listen="127.0.0.1:0",
-        limits=Limits(head_seconds=0.5),
-        deadlines=Deadlines(accept_seconds=0.5, drain_seconds=0.1, close_seconds=1),
-        dynamic_relays=False,
+        tmp_path, relays=RELAYS, nettcp_listen="127.0.0.1:0", deadlines=deadlines, dynamic_relays=False
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def hasty(tmp_path: Path) -> AsyncIterator[World]:
+    """One that waits for nobody long."""
+    limits, deadlines = Limits(head_seconds=0.5), Deadlines(accept_seconds=0.5)
+    async with running_gateway(
+        tmp_path, relays=RELAYS, nettcp_listen="127.0.0.1:0", limits=limits, deadlines=deadlines
     ) as running:
         yield running
 
@@ -179,6 +185,7 @@ async def test_a_listener_that_rejects_is_a_fault(world: World, status: int, nam
 
 async def test_a_listener_that_does_not_come_is_a_fault(world: World) -> None:
     client, _ = await waiting(world)
+    world.gateway.context.wheel.advance(60)
     assert await client.fault() == "ConnectionDispatchFailed"
     assert not world.gateway.context.rendezvous
 
@@ -202,13 +209,13 @@ async def test_what_is_no_preamble_is_a_fault(world: World, data: bytes, name: s
     await until(lambda: world.gateway.context.connections == 0)
 
 
-async def test_a_preamble_that_drips_is_cut_at_the_deadline(world: World) -> None:
+async def test_a_preamble_that_drips_is_cut_at_the_deadline(hasty: World) -> None:
     """S39 for this door: one byte at a time does not move the deadline."""
-    client = await Client.connect(world)
+    client = await Client.connect(hasty)
     start = asyncio.get_running_loop().time()
 
     async def drip() -> None:
-        for byte in preamble(via(world, "calc")):
+        for byte in preamble(via(hasty, "calc")):
             client.writer.write(bytes([byte]))
             await asyncio.sleep(0.2)
 
@@ -218,8 +225,8 @@ async def test_a_preamble_that_drips_is_cut_at_the_deadline(world: World) -> Non
     assert asyncio.get_running_loop().time() - start < 5
 
 
-async def test_a_connection_that_says_nothing_is_cut_too(world: World) -> None:
-    assert await fault(world) == "ConnectionDispatchFailed"
+async def test_a_connection_that_says_nothing_is_cut_too(hasty: World) -> None:
+    assert await fault(hasty) == "ConnectionDispatchFailed"
 
 
 async def test_many_that_say_nothing_hold_up_nobody(world: World) -> None:
@@ -282,12 +289,12 @@ async def test_a_session_whose_relay_goes_while_it_waits_is_not_found(world: Wor
     assert await client.fault() == "EndpointNotFound"
 
 
-async def test_on_a_host_that_leads_to_an_address_the_via_lies_below_it(world: World) -> None:
-    answer = await world.client.put("/-/api/aliases/calc.example.com", json={"address": "calc"}, headers=world.auth())
+async def test_on_a_host_that_leads_to_an_address_the_via_lies_below_it(hasty: World) -> None:
+    answer = await hasty.client.put("/-/api/aliases/calc.example.com", json={"address": "calc"}, headers=hasty.auth())
     assert answer.status_code < 300, answer.text
-    listener = await world.listen("calc", on_accept=lambda accept: asyncio.sleep(0))
+    listener = await hasty.listen("calc", on_accept=lambda accept: asyncio.sleep(0))
     for text, path in ("net.tcp://calc.example.com", "calc"), ("net.tcp://CALC.example.com:1/line/3", "calc/line/3"):
-        client = await Client.connect(world)
+        client = await Client.connect(hasty)
         await client.write(preamble(text))
         assert await client.fault() == "ConnectionDispatchFailed"
         assert f"/$hc/{path}?" in listener.accepts[-1]["address"]
