@@ -115,7 +115,7 @@ def test_without_the_gateway_serve_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(cli, "entry_points", lambda group: ())
     assert code_of("serve") == 1
-    assert "pip install fanway-gateway" in capsys.readouterr().err
+    assert "pip install . ./clients/python" in capsys.readouterr().err
 
 
 def test_an_installed_gateway_brings_its_commands(

@@ -38,7 +38,8 @@ class Commands(click.Group):
         found = super().get_command(ctx, cmd_name) or self._installed().get(cmd_name)
         if found is None and cmd_name in GATEWAY_COMMANDS:
             raise click.ClickException(
-                f"`fanway {cmd_name}` belongs to the gateway, which is not installed here: pip install fanway-gateway"
+                f"`fanway {cmd_name}` belongs to the gateway, which is not installed here: in a clone of Fanway,"
+                " pip install . ./clients/python"
             )
         return found
 
