@@ -269,3 +269,24 @@ async def test_no_sender_leaves_the_path_that_a_target_has(world: Any, relay: Re
         await wire.send(f"GET /hyco/a..b/..c?x=/../y HTTP/1.1\r\n{head}")
         assert (await wire.answer())[0] == 200
     assert asked == [b"GET /app/a..b/..c?x=/../y HTTP/1.1"]
+
+
+@pytest.mark.parametrize("way", ["..", "%2e%2e", "a/../.."])
+async def test_no_sender_reaches_another_net_tcp_service_than_the_one_that_is_joined(
+    world: Any, relay: Relay, way: str
+) -> None:
+    """Services that share a port are told apart by the path of the via, which .NET reads with such steps taken."""
+    vias: list[bytes] = []
+
+    async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        vias.append(await reader.read(1024))
+
+    async with tcp_server(server) as port, joined(relay, "hyco", f"net.tcp://127.0.0.1:{port}/app"):
+        with pytest.raises(InvalidStatus) as refused:
+            await world.connect(f"hyco/{way}/secret")
+        assert refused.value.response.status_code == 400
+        assert not vias
+        async with world.connect("hyco/a") as socket:
+            await socket.send(b"\0\1\0\1\2\2\1x\3\3")
+            await socket.wait_closed()
+    assert f"net.tcp://127.0.0.1:{port}/app/a".encode() in vias[0]

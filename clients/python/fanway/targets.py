@@ -198,6 +198,12 @@ class NetTcpTarget(StreamTarget):
         self._via = url.rstrip("/") if parts.path else None
         self._address = address
 
+    async def _offer(self, offer: Offer) -> None:
+        if self._via is not None and may_leave(offer.target):
+            await offer.reject(400, _LEAVING)
+        else:
+            await super()._offer(offer)
+
     def alteration(self, target: str) -> Callable[[bytes], bytes] | None:
         if self._via is None:
             return None
