@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 L = TypeVar("L", bound=Hashable)
@@ -60,6 +60,10 @@ class Roster(Generic[L]):
                 return here[self._pick(len(here))] if len(here) > 1 else here[0]
             prefix = prefix.rpartition("/")[0]
         return None
+
+    def relay_keys(self) -> Iterable[str]:
+        """The relays on which somebody listens; not to be kept while listeners come and go."""
+        return self._relays.keys()
 
     def count(self, relay_key: str) -> int:
         """How many listen on the relay, at whatever address."""

@@ -67,8 +67,8 @@ def feed_for(seam: Seam, head: Head) -> DiscoveryFeed | None:
 def public_below(realm: Realm, folder: str) -> list[Relay]:
     """The public relays below a folder ('' is the root) on which somebody listens, in the order of their names."""
     prefix = f"{fold(folder)}/" if folder else ""
-    relays = (relay for key, relay in realm.namespace.relays.items() if relay.is_public and key.startswith(prefix))
-    return sorted((relay for relay in relays if realm.roster.count(relay.key)), key=lambda relay: relay.key)
+    online = (realm.namespace.relays.get(key) for key in realm.roster.relay_keys() if key.startswith(prefix))
+    return sorted((relay for relay in online if relay is not None and relay.is_public), key=lambda relay: relay.key)
 
 
 def list_children(realm: Realm, folder: str, relays: list[Relay], base: str) -> list[Listed]:

@@ -42,6 +42,14 @@ def test_listener_of_one_relay_is_not_chosen_for_another() -> None:
     assert roster.listeners("a") == ["outer"]
 
 
+def test_only_relays_with_a_listener_are_told() -> None:
+    roster = roster_with(("a", "a", "one"), ("a", "a/b", "two"), ("b", "b", "three"))
+    assert set(roster.relay_keys()) == {"a", "b"}
+    roster.remove("one")
+    roster.remove("three")
+    assert set(roster.relay_keys()) == {"a"}
+
+
 def test_choice_is_fair_among_equals() -> None:
     names = [f"listener {n}" for n in range(10)]
     roster = roster_with(*(("shop", "shop", name) for name in names))
