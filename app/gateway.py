@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-import resource
 import signal
-import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,13 +25,14 @@ import uvloop
 from app.access.authorize import Authorizer
 from app.access.client_certificate import Certificates
 from app.access.operator import Operators, StaticToken, WebTokenOperators
-from app.config import Arm, Bind, ConfigurationError, Settings, parse_bind
+from app.config import Arm, ConfigurationError, Settings, parse_bind
 from app.edge import nettcp
 from app.edge.context import Context
+from app.edge.listening import bound, raise_file_limit, reachable, url_of
 from app.edge.peers import review_peers
 from app.edge.realm import Realm
 from app.edge.seam import bind
-from app.edge.server import BACKLOG, EdgeServer, Listen
+from app.edge.server import EdgeServer, Listen
 from app.edge.wheel import Wheel
 from app.emulator import Emulator, MovableClock
 from app.hosts import Hosts, host_name
@@ -48,7 +47,6 @@ from fanout.tick import Tick
 
 SWEEP_SECONDS = 30.0
 RESERVED_FILES = 200  # descriptors kept free for the registry, logs and listening sockets
-WANTED_FILES = 1 << 20
 YOUNG_OBJECTS = 20_000  # before the youngest are collected: a rush of connections is no garbage
 
 
@@ -202,7 +200,7 @@ class Gateway:
         hosts = Hosts(
             registry.namespaces,
             is_loopback=settings.is_for_development,
-            advertised=host_name(advertised) if advertised else _reachable(settings.plain_bind.host),
+            advertised=host_name(advertised) if advertised else reachable(settings.plain_bind.host),
             primary=self.namespace.name,
         )
 
@@ -223,7 +221,7 @@ class Gateway:
             wheel=Wheel(loop),
             clock=self._clock,
             realms={},
-            max_connections=_raise_file_limit() - RESERVED_FILES,
+            max_connections=raise_file_limit() - RESERVED_FILES,
         )
 
         hosts.on_change.append(context.authorizer.forget)
@@ -284,19 +282,19 @@ class Gateway:
         settings, door = self.settings, nettcp.serve(self.context)
         if settings.nettcp_tls_listen is not None and self.tls is None:
             raise ConfigurationError("nettcp_tls_listen: there is no certificate to listen with")
-        listens = [Listen(_bound(settings.plain_bind), None)]
+        listens = [Listen(bound(settings.plain_bind), None)]
         if self.tls is not None and settings.tls_bind is not None:
             tls = self.tls.context
-            listens.append(Listen(_bound(settings.tls_bind), tls))
+            listens.append(Listen(bound(settings.tls_bind), tls))
             if settings.nettcp_tls_listen is not None:
-                listens.append(Listen(_bound(parse_bind(settings.nettcp_tls_listen)), tls, door))
+                listens.append(Listen(bound(parse_bind(settings.nettcp_tls_listen)), tls, door))
         if settings.nettcp_listen is not None:
-            listens.append(Listen(_bound(parse_bind(settings.nettcp_listen)), None, door))
+            listens.append(Listen(bound(parse_bind(settings.nettcp_listen)), None, door))
         return listens
 
     def _describe(self, listens: list[Listen]) -> Started:
         opened, namespace = self.opened, self.namespace
-        urls = [_url(listen) for listen in listens if listen.protocol is None]
+        urls = [url_of(listen) for listen in listens if listen.protocol is None]
         doors = [listen for listen in listens if listen.protocol is not None]
         tls_url = urls[1] if len(urls) > 1 else None
         authority = self.tls.authority if self.tls is not None else None
@@ -325,8 +323,8 @@ class Gateway:
             ca=authority,
             allows_dynamic_relays=self.settings.allows_dynamic_relays,
             is_emulator=opened.is_emulated,
-            nettcp_url=next((_url(each) for each in doors if each.tls is None), None),
-            nettcp_tls_url=next((_url(each) for each in doors if each.tls is not None), None),
+            nettcp_url=next((url_of(each) for each in doors if each.tls is None), None),
+            nettcp_tls_url=next((url_of(each) for each in doors if each.tls is not None), None),
         )
 
     def _sweep(self) -> None:
@@ -353,47 +351,6 @@ def run(settings: Settings, announce: Callable[[Started], None]) -> int:
     return 0
 
 
-def _bound(where: Bind) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"cannot listen on {where.host}:{where.port}: {error.strerror}") from None
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
 def _ports(listens: list[Listen]) -> Ports:
     plain, *tls = (listen.socket.getsockname()[1] for listen in listens if listen.protocol is None)
     return Ports(plain, tls[0] if tls else None)
-
-
-def _url(listen: Listen) -> str:
-    host, port = listen.socket.getsockname()[:2]
-    host = _reachable(host)
-    scheme = "http" if listen.tls is None else "https"
-    if listen.protocol is not None:
-        scheme = "net.tcp"
-    if listen.tls is not None and host in ("127.0.0.1", "::1"):
-        host = "localhost"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def _reachable(host: str) -> str:
-    """A bind address as clients on this machine can use it: all interfaces are reached by the loopback."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
-def _raise_file_limit() -> int:
-    """Raise the limit of open files as far as allowed; the limit now in force."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return WANTED_FILES if soft == resource.RLIM_INFINITY else soft
