@@ -33,6 +33,7 @@ Admitted = tuple[Relay, str, Grant]
 """What a call was admitted to: the relay, the concrete address, by which grant."""
 
 ADMITTED_CALLS = 4096
+MOST_CHARACTERS = 8192  # of the path and the token of one that is kept
 
 
 class Recurring(NamedTuple):
@@ -134,7 +135,11 @@ class Realm:
         return None
 
     def remember(self, call: tuple[Right, str, Credential | None], admitted: Admitted) -> None:
-        """Keep the outcome of an admission until something provisioned changes, or too many are kept."""
+        """Keep the outcome of an admission until something provisioned changes, or too many are kept; not of one whose
+        path and token are long, for of these the caller may have chosen each as he likes."""
+        _, raw_path, token = call
+        if len(raw_path) + (len(token) if isinstance(token, str) else 0) > MOST_CHARACTERS:
+            return
         if len(self.admitted) >= ADMITTED_CALLS:
             self.admitted.clear()
         self.admitted[call] = admitted

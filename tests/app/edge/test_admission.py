@@ -102,3 +102,14 @@ async def test_only_so_many_calls_are_remembered(world: World, monkeypatch: pyte
     for number in range(10):
         assert (await world.client.get(f"/hyco/{number}", headers=world.auth())).status_code == 404
     assert len(world.gateway.context.realms[world.namespace].admitted) <= 3
+
+
+async def test_what_anybody_can_make_as_large_as_he_likes_is_not_remembered(world: World) -> None:
+    """On an open relay nobody looks at the token: thousands of them would be kept for nothing."""
+    context = world.gateway.context
+    realm = context.realms[world.namespace]
+    for path, token in (("open/" + "x" * 10_000, None), ("open/y", "x" * 10_000)):
+        assert admit(context, realm, Right.SEND, path, token)[2].is_anonymous
+    assert not realm.admitted
+    admit(context, realm, Right.SEND, "open/" + "x" * 1000, "x" * 3000)
+    assert len(realm.admitted) == 1
