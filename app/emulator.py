@@ -16,6 +16,7 @@ from app.faults import Fault, Faults
 from app.namespace import Namespace, Right, fold
 from app.provision import apply_provision, read_provision
 from app.startup import Opened
+from app.store.settings import NamespaceSettings
 
 
 class MovableClock:
@@ -103,6 +104,10 @@ class Emulator:
         for rule in list(primary.rules.values()):
             await registry.delete_rule(primary, None, rule.name)
         await registry.put_rule(primary, None, ROOT_RULE, Right.MANAGE, EMULATOR_KEY, EMULATOR_SECOND_KEY)
+        for mark in list(primary.revocations):
+            await self._opened.revocations.delete(primary, mark)
+        await registry.put_namespace(primary, NamespaceSettings())
+        self._context.authorizer.begin_anew()
         for live in list(self._context.lives):
             live.end(ENTITY_GONE)
         self._context.counters.clear()

@@ -111,6 +111,12 @@ class Authorizer:
         """Let a token be expired from now, whatever it says itself."""
         self._ended.add(mark_of(_bare(token)))
 
+    def begin_anew(self) -> None:
+        """Forget what was issued and let expire, and all that was verified: as after a start."""
+        self._ended.clear()
+        self.tickets = Tickets(self._clock)
+        self.forget()
+
     def forget(self) -> None:
         """Verify every token anew: host names have changed, and with them what an audience means."""
         self._cache.clear()

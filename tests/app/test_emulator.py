@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from worlds import World, running_gateway
 
 from app.access.keyring import EMULATOR_KEY
 from app.emulator import MovableClock
+from app.namespace import NetworkRules
+from app.store.settings import NamespaceSettings
 
 
 @pytest.fixture
@@ -182,6 +185,21 @@ async def test_a_reset_leaves_what_the_settings_provision_and_nothing_else(emula
     assert [rule["name"] for rule in rules] == ["RootManageSharedAccessKey"]
     assert (await emulator.client.get("/-/api/aliases", headers=auth)).json() == {"aliases": []}
     await emulator.listen("hyco")
+
+
+async def test_a_reset_lets_everybody_in_who_might_come_in_at_the_start_and_nobody_else(emulator: World) -> None:
+    ticket = (await emulator.client.post("/-/tickets", headers=emulator.auth())).json()["ticket"]
+    await tell(emulator, "expire", token=emulator.token("hyco"))
+    revoked = await emulator.client.post(
+        "/-/api/revocations", headers=emulator.auth(), json={"rule": "RootManageSharedAccessKey"}
+    )
+    assert revoked.status_code == 201
+    settings = replace(NamespaceSettings.of(emulator.namespace), network=NetworkRules("Deny"))
+    await emulator.gateway.registry.put_namespace(emulator.namespace, settings)
+    await tell(emulator, "reset")
+    await emulator.listen("hyco")
+    assert (await emulator.client.get("/hyco", headers=emulator.auth("hyco"))).status_code == 200
+    assert (await emulator.client.get(f"/hyco?sb-hc-token={ticket}")).status_code == 401
 
 
 async def test_its_key_is_the_one_everybody_knows(tmp_path: Path) -> None:
