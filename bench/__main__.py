@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], docs: Path = DOCS) -> int:
                 if options.is_kept:
                     results.save(docs / KEPT, kept)  # at once: it is not lost with what comes after
     if options.is_kept:
-        (docs / PAGE).write_text(render_page(ROWS, GROWTHS, kept), "utf-8")
+        (docs / PAGE).write_text(render_page(ROWS, GROWTHS, results.load(docs / KEPT)), "utf-8")
         print(f"written: {docs / PAGE}")
     return 1 if failures else 0
 
