@@ -85,8 +85,10 @@ async def put_relay(path: RelayPath, body: RelayShape, caller: Calling, response
 @router.patch("/relays/{path:path}", tags=["relays"], summary="Change some settings of a relay")
 async def patch_relay(path: RelayPath, body: RelayPatch, caller: Calling) -> RelayView:
     registry = caller.context.registry
-    settings = body.applied_to(caller.manage_relay(path)).over(registry.defaults)
-    return caller.view(await registry.put_relay(caller.namespace, path, settings))
+    relay = caller.manage_relay(path)
+    settings = body.applied_to(relay).over(registry.defaults)
+    must_exist = None if relay.is_dynamic else True  # who deletes it meanwhile shall not see it come back
+    return caller.view(await registry.put_relay(caller.namespace, path, settings, exists=must_exist))
 
 
 @router.delete("/relays/{path:path}", tags=["relays"], status_code=204, summary="Remove a relay and its rules")

@@ -71,9 +71,10 @@ class Registry:
         """
         if (found := self.find_namespace(name)) is not None:
             return found
-        now = self._clock()
+        now, settings = self._clock(), settings or NamespaceSettings()
+        settings.check()
         namespace = Namespace(name, rules={fold(root.name): root}, created_at=now, updated_at=now)
-        (settings or NamespaceSettings()).settle(namespace)
+        settings.settle(namespace)
         async with self._database.transaction():
             names = own_names(name)
             if any(fold(other.name) == fold(name) or other.aliases.keys() & names for other in self.namespaces):

@@ -97,7 +97,7 @@ async def test_the_command_revokes_and_lists(world: World, capsys: pytest.Captur
 
     one, other = signed({"sub": "eve", "publish": ["orders/a"]}), signed({"sub": "ada", "publish": ["orders/a"]})
     assert await asyncio.to_thread(call, "--sub", "eve", "--reason", "left") == 0
-    assert await asyncio.to_thread(call, "--text", other) == 0
+    assert await asyncio.to_thread(call, "--text", f"Bearer {other}") == 0
     for token in (one, other):
         headers = {"Authorization": token}
         assert (await world.client.post("/-/events/orders/a", content=b"x", headers=headers)).status_code == 401

@@ -81,7 +81,8 @@ async def _listen(gateway: Gateway, address: str, text: str, manners: WebManners
         async with Relay(gateway) as relay:
             relay.listen_with(address, target.handlers(), terms)
             await relay.listening()
-            say(f"listening at {gateway.url}/{address} for {text} (end with Ctrl-C)")
+            where = f"{address} of {gateway.url}" if text.startswith("net.tcp:") else f"{gateway.url}/{address}"
+            say(f"listening at {where} for {text} (end with Ctrl-C)")
             await relay.run()
     finally:
         await target.close()

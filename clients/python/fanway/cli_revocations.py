@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import click
 
@@ -11,6 +12,7 @@ from fanway.cli_options import gateway_options
 from fanway.connect import Gateway
 from fanway.management import Management, items_of
 
+_SCHEME = re.compile(r"bearer\s+", re.IGNORECASE)  # is of the header that it was copied from, and no part of a token
 _NAMED = ("jti", "sub", "rule", "token", "all")
 
 
@@ -44,7 +46,7 @@ def revoke(
       fanway revoke --sub 42 --reason 'left the company'
       fanway revoke --list
     """
-    digest = hashlib.sha256(text.strip().encode()).hexdigest() if text is not None else None
+    digest = None if text is None else hashlib.sha256(_SCHEME.sub("", text.strip()).encode()).hexdigest()
     wish = {"jti": jti, "sub": sub, "issuer": issuer, "rule": rule, "relay": relay, "token": digest}
     body = {name: value for name, value in {**wish, "all": everyone or None}.items() if value is not None}
     if not is_list and sum(name in body for name in _NAMED) != 1:

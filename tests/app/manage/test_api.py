@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -114,6 +115,19 @@ async def test_relay_is_created_read_changed_and_removed(client: httpx.AsyncClie
     assert listed.json() == {"relays": [(await client.get("/-/api/relays/shop/eu", headers=auth)).json()]}
     assert (await client.delete("/-/api/relays/shop/eu", headers=auth)).status_code == 204
     assert refusal(await client.get("/-/api/relays/shop/eu", headers=auth)) == (404, "Endpoint does not exist.")
+
+
+async def test_a_relay_that_is_deleted_while_it_is_changed_does_not_come_back(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    auth = world.token()
+    await client.put("/-/api/relays/shop", json={}, headers=auth)
+    deleted, changed = await asyncio.gather(
+        client.delete("/-/api/relays/shop", headers=auth),
+        client.patch("/-/api/relays/shop", json={"slow": "drop"}, headers=auth),
+    )
+    assert (deleted.status_code, changed.status_code) == (204, 404)
+    assert (await client.get("/-/api/relays/shop", headers=auth)).status_code == 404
 
 
 async def test_rules_of_namespace_and_relay_are_kept_apart(client: httpx.AsyncClient, world: World) -> None:

@@ -366,6 +366,9 @@ async def test_no_two_namespaces_share_a_host_name(registry: Registry, namespace
     many = tuple(IpRule(f"10.0.0.{number}") for number in range(129))
     with pytest.raises(BadRequest, match="128"):
         await registry.put_namespace(tenant, NamespaceSettings(network=NetworkRules(ip_rules=many)))
+    with pytest.raises(BadRequest, match="128"):
+        await registry.ensure_namespace("another", root, NamespaceSettings(network=NetworkRules(ip_rules=many)))
+    assert registry.find_namespace("another") is None
 
 
 @pytest.mark.parametrize("profile", [Profile.NET_ONEWAY, Profile.NET_EVENT])
