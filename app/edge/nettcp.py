@@ -120,9 +120,8 @@ class PreambleConnection(asyncio.Protocol):
         transport.write(encode_record(Record(Kind.FAULT, fault_of(error))))
         if transport.can_write_eof():
             transport.write_eof()
-        self.context.wheel.after(
-            LINGER_SECONDS, transport.abort
-        )  # unread bytes would reset at once, and lose the fault
+        # Not at once: bytes that nobody has read would reset the connection, and the fault would be lost.
+        self.context.wheel.after(LINGER_SECONDS, transport.abort)
 
     def _on_deadline(self) -> None:
         self._refuse(TooSlow("The preamble did not arrive in time."))

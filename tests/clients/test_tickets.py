@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -88,8 +89,6 @@ def test_only_what_is_wished_is_said() -> None:
 
 
 async def test_the_command_revokes_and_lists(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    import asyncio
-
     def call(*arguments: str) -> int:
         with pytest.raises(SystemExit) as done:
             main(["revoke", "--url", world.url, "--token", world.token(), *arguments])
@@ -110,8 +109,6 @@ async def test_the_command_revokes_and_lists(world: World, capsys: pytest.Captur
 
 
 async def test_the_command_prints_a_ticket(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    import asyncio
-
     def call(*arguments: str) -> int:
         with pytest.raises(SystemExit) as done:
             main(["ticket", "--url", world.url, "--token", world.token(), *arguments])

@@ -47,9 +47,8 @@ async def test_a_hammering_hyco_listener_is_slowed_down_and_a_good_one_registers
         assert took >= (WAITED - 1) * SECONDS
         assert attempts <= 2 * answered + 1
         assert storms.held <= answered + 1
-        begun = asyncio.get_running_loop().time()
         good = await world.listen("hyco", query=f"&sb-hc-id={ID}_G1")  # at the quota it takes its own place
-        assert asyncio.get_running_loop().time() - begun < 1
+        assert storms.held  # others, who came before it, wait still
         wanted = {**world.auth(), "Microsoft-Relay-AllowedListeners": ID}
         assert (await world.client.get("/hyco", headers=wanted)).status_code == 200
         assert good.requests or quota > 1  # the one that was lost may still be there

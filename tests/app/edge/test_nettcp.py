@@ -212,7 +212,6 @@ async def test_what_is_no_preamble_is_a_fault(world: World, data: bytes, name: s
 async def test_a_preamble_that_drips_is_cut_at_the_deadline(hasty: World) -> None:
     """S39 for this door: one byte at a time does not move the deadline."""
     client = await Client.connect(hasty)
-    start = asyncio.get_running_loop().time()
 
     async def drip() -> None:
         for byte in preamble(via(hasty, "calc")):
@@ -221,8 +220,8 @@ async def test_a_preamble_that_drips_is_cut_at_the_deadline(hasty: World) -> Non
 
     dripping = asyncio.create_task(drip())
     assert await client.fault() == "ConnectionDispatchFailed"
+    assert not dripping.done()  # the fault did not wait for the rest
     dripping.cancel()
-    assert asyncio.get_running_loop().time() - start < 5
 
 
 async def test_a_connection_that_says_nothing_is_cut_too(hasty: World) -> None:
