@@ -121,7 +121,9 @@ class Budgets(_Part):
 class HistoryDefaults(_Part):
     """What a relay remembers unless it says otherwise."""
 
-    keep: Literal["none", "memory"] = Field(default="memory", description="Whether events are remembered at all.")
+    keep: Literal["none", "memory", "durable"] = Field(
+        default="memory", description="Whether events are remembered, and where; `durable` is on disk."
+    )
     events: int = Field(default=1000, ge=0, description="Most events remembered.")
     seconds: float = Field(default=300, ge=0, description="Longest time an event is remembered.")
     bytes: int = Field(default=1 << 20, ge=0, description="Most payload bytes remembered.")

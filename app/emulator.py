@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 
 from app.access.keyring import EMULATOR_KEY, EMULATOR_SECOND_KEY, ROOT_RULE
+from app.closes import ENTITY_GONE, Close
 from app.edge.context import Context
 from app.edge.control import ControlChannel
-from app.errors import ENTITY_GONE, Close, EndpointNotFound
+from app.errors import EndpointNotFound
 from app.faults import Fault, Faults
 from app.namespace import Namespace, Right, fold
 from app.provision import apply_provision, read_provision

@@ -1,4 +1,5 @@
-"""The errors of the gateway, and the only map from an error to a status, a reason and a close code.
+"""The errors of the gateway, and the only map from an error to a status, a reason and a close code; how a connection
+ends without one is in `app.closes`.
 
 The layer that knows raises; the edge renders. Every refusal carries a tracking id, which the edge
 adds when it renders (see `app.telemetry.sentence`). A class's first sentence says when it is raised;
@@ -14,14 +15,14 @@ docs/errors.md is made from it.
       CapacityError      QuotaExceeded (TooManyListeners)  GatewayDraining  Overloaded
                          PayloadTooLarge  HeadTooLarge  TooSlow  KeysPending  IssuerUnreachable
       MethodNotAllowed   NotImplementedVerb  Unsupported  InjectedFault
-      Conflict
-      StoreError         MigrationMissing  StoreUnavailable
+      Conflict  SchemaViolation
+      StoreError         MigrationMissing  StoreUnavailable  StorageFull
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from fanout.errors import FanoutError
 
@@ -176,6 +177,12 @@ class Conflict(RelayError):
     """What is asked does not go with what is there: a relay of another type, a namespace that has to stay."""
 
     status, close, code = 409, 1008, "Conflict"
+
+
+class SchemaViolation(RelayError):
+    """An event's payload is not what its relay's JSON Schema says; the message names the place and the reason."""
+
+    status, close, code = 422, 1007, "SchemaViolation"
 
 
 class RendezvousError(RelayError):
@@ -341,9 +348,15 @@ class MigrationMissing(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The registry cannot be reached or written."""
+    """The registry or the journal cannot be reached or written."""
 
     status, code, is_transient = 503, "StoreUnavailable", True
+
+
+class StorageFull(StoreError):
+    """The disk, or what the journal may take of it, is full; nothing of the publish was kept."""
+
+    status, close, code, is_transient = 507, 1013, "StorageFull", True
 
 
 def as_relay_error(error: Exception) -> RelayError:
@@ -353,45 +366,3 @@ def as_relay_error(error: Exception) -> RelayError:
     if isinstance(error, FanoutError):
         return BadRequest(str(error))
     return RelayError("The gateway failed to handle this. The operator finds the cause under the tracking id.")
-
-
-class Close(NamedTuple):
-    """How a connection ends: a WebSocket close code, words, and whether the client should come back."""
-
-    code: int
-    reason: str
-    reconnect: bool
-
-
-NORMAL = Close(1000, "", False)
-ENTITY_GONE = Close(1001, "The relay was deleted.", False)
-RELAY_MOVED = Close(1012, "The address belongs to another relay now.", True)
-DRAINING = Close(1012, "The gateway is restarting.", True)
-KEY_REVOKED = Close(1008, "The key or rule behind this connection is gone.", False)
-PEER_REFUSED = Close(1008, "Unauthorized access.", False)
-TOKEN_REVOKED = Close(1008, "The token behind this connection was revoked.", False)
-TOKEN_EXPIRED = Close(1008, "ExpiredToken: The token is expired.", True)
-SLOW_CONSUMER = Close(1013, "Slow consumer: more bytes were owed than the budget allows.", True)
-UNRESPONSIVE = Close(1011, "The peer did not answer pings.", True)
-SENDER_LEFT = Close(1001, "The sender has left.", False)
-RECYCLED = Close(1011, "NameRenewalFailed: The control channel's life is over.", True)
-REPLACED = Close(1008, "Another listener with the same sb-hc-id took this one's place.", False)
-
-REVOCATIONS = (TOKEN_REVOKED, KEY_REVOKED, PEER_REFUSED)
-"""Ends after which a peer gets nothing more of what was queued for it."""
-
-CLOSES: dict[str, Close] = {
-    "NORMAL": NORMAL,
-    "ENTITY_GONE": ENTITY_GONE,
-    "RELAY_MOVED": RELAY_MOVED,
-    "DRAINING": DRAINING,
-    "KEY_REVOKED": KEY_REVOKED,
-    "PEER_REFUSED": PEER_REFUSED,
-    "TOKEN_REVOKED": TOKEN_REVOKED,
-    "TOKEN_EXPIRED": TOKEN_EXPIRED,
-    "SLOW_CONSUMER": SLOW_CONSUMER,
-    "UNRESPONSIVE": UNRESPONSIVE,
-    "SENDER_LEFT": SENDER_LEFT,
-    "RECYCLED": RECYCLED,
-    "REPLACED": REPLACED,
-}

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from enum import Flag, StrEnum
 from typing import Literal, NamedTuple
 
+Slow = Literal["close", "drop", "catch-up", "block"]
+"""What becomes of a subscriber that is owed more than its budget."""
+
 
 class Right(Flag):
     """What somebody may do. Rules hold whole rights, Listen, Send and Manage, of which Manage implies the other two;
@@ -80,9 +83,9 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HistoryLimits:
-    """How much a relay remembers of its events; whichever limit is reached first cuts."""
+    """How much a relay remembers of its events; whichever limit is reached first cuts. `durable`: on disk."""
 
-    keep: Literal["none", "memory"] = "memory"
+    keep: Literal["none", "memory", "durable"] = "memory"
     events: int = 1000
     seconds: float = 300.0
     bytes: int = 1 << 20
@@ -155,8 +158,12 @@ class Relay:
     profile: Profile = Profile.NATIVE
     requires_client_authorization: bool = True
     history: HistoryLimits = HistoryLimits()
-    slow: Literal["close", "drop"] = "close"
+    retain: Literal["none", "last"] = "none"  # whether the last event of each address is kept beside the history
+    slow: Slow = "close"
     budget: int = 1 << 20
+    max_event_bytes: int | None = None  # of payload; None: as the settings say
+    dedup_seconds: float = 120.0  # in which an id that comes again, of the same source, is the same event
+    event_schema: str = ""  # a JSON Schema, as text, that payloads must satisfy; '': none
     requires_transport_security: bool = False
     deadlines: RelayDeadlines = RelayDeadlines()
     max_listeners: int | None = None  # None: as the settings say for its profile

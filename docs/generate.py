@@ -19,7 +19,8 @@ from pathlib import Path
 import click
 
 import app
-from app.errors import CLOSES, RelayError
+from app.closes import CLOSES
+from app.errors import RelayError
 from app.reference import render_reference as render_settings
 from fanway.cli import cli
 from fanway.cli_events import publish

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -15,8 +16,8 @@ class Event(NamedTuple):
     `id` is empty where the publisher gave none: then its place in the stream names it (`id_in`).
 
     `type`, `source`, `time` (RFC 3339) and `attributes` (extensions) are the CloudEvents context of
-    the same names; `received_at` is the gateway's own clock in Unix seconds. A tuple, because one is
-    made for each event published and nothing immutable is made faster.
+    the same names; `received_at` and `expires_at`, after which nobody is given it any more, are the gateway's own
+    clock in Unix seconds. A tuple, because one is made for each event published and nothing immutable is made faster.
     """
 
     address: str
@@ -30,6 +31,7 @@ class Event(NamedTuple):
     time: str | None = None
     received_at: float = 0.0
     attributes: Mapping[str, str] = NO_ATTRIBUTES
+    expires_at: float = inf
 
     def id_in(self, epoch: str) -> str:
         """Its id, in a stream of this epoch: unique together with its source (CloudEvents 1.0.2, "id")."""
@@ -49,4 +51,4 @@ class Event(NamedTuple):
 
 
 new_event = tuple.__new__
-"""`new_event(Event, (address, …, attributes))`, all fields in order, is `Event(…)` without a call in between."""
+"""`new_event(Event, (address, …, expires_at))`, all fields in order, is `Event(…)` without a call in between."""

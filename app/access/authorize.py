@@ -16,7 +16,8 @@ from app.access.keyring import new_rule
 from app.access.sas import INVALID_SIGNATURE, Token, parse_audience, parse_token
 from app.access.tickets import Tickets, is_ticket, mark_of
 from app.access.webtoken import is_web_token, parse_web_token
-from app.errors import KEY_REVOKED, TOKEN_EXPIRED, TOKEN_REVOKED, BadRequest, Close, TokenExpired, Unauthorized
+from app.closes import KEY_REVOKED, TOKEN_EXPIRED, TOKEN_REVOKED, Close
+from app.errors import BadRequest, TokenExpired, Unauthorized
 from app.hosts import below
 from app.namespace import Mark, Namespace, Relay, Right, Rule
 

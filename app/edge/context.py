@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from app.access.authorize import Authorizer
 from app.access.grant import Grant
+from app.closes import Close
 from app.edge.feeds.turns import Turns
 from app.edge.nowhere import Nowhere
 from app.edge.owed import Owed
 from app.edge.realm import Realm
 from app.edge.storms import Storms
 from app.edge.wheel import Wheel
-from app.errors import Close, RelayError, as_relay_error
+from app.errors import RelayError, as_relay_error
 from app.faults import Faults
 from app.hosts import Hosts
 from app.namespace import Namespace

@@ -14,21 +14,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.closes import RECYCLED, Close
 from app.edge.allowances import channel_seconds
 from app.edge.origin import base_url
 from app.edge.realm import Realm
 from app.edge.refusal import told
 from app.edge.websocket import CommandSocket
 from app.edge.wheel import Deadline
-from app.errors import (
-    RECYCLED,
-    BadAnswer,
-    Close,
-    KeysPending,
-    ListenerGone,
-    Overloaded,
-    RelayError,
-)
+from app.errors import BadAnswer, KeysPending, ListenerGone, Overloaded, RelayError
 from app.faults import Delayable
 from app.namespace import Relay, Right
 from app.telemetry import new_tracking_id, printable

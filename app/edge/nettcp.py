@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from app.closes import Close
 from app.edge.admission import admit, find_listener
 from app.edge.credentials import credential_of
 from app.edge.origin import server_name
@@ -23,7 +24,7 @@ from app.edge.refusal import note_refusal
 from app.edge.streams import StreamSender
 from app.edge.websocket import LINGER_SECONDS
 from app.edge.wheel import Deadline
-from app.errors import Close, GatewayDraining, KeysPending, Overloaded, RelayError, TooSlow
+from app.errors import GatewayDraining, KeysPending, Overloaded, RelayError, TooSlow
 from app.namespace import Right
 from app.telemetry import new_tracking_id
 from app.wire.azure.handshake import Action, Handshake, matching_path

@@ -13,8 +13,9 @@ import hmac
 import os
 from typing import TYPE_CHECKING
 
+from app.closes import NORMAL
 from app.edge.websocket import CommandSocket
-from app.errors import NORMAL, BadAnswer
+from app.errors import BadAnswer
 from app.wire.azure.commands import Response, parse_command
 from app.wire.http import Head
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
+from app.closes import PEER_REFUSED, Close
 from app.edge.origin import remote_endpoint
 from app.edge.realm import Realm
-from app.errors import PEER_REFUSED, Close, Unauthorized
+from app.errors import Unauthorized
 from app.wire.http import Head
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from app.access.client_certificate import Credential
 from app.access.grant import Grant, Limit
 from app.access.network import Network
+from app.closes import ENTITY_GONE, RELAY_MOVED, Close
 from app.edge.status import Fate, Status, is_system, system_relay
-from app.errors import ENTITY_GONE, RELAY_MOVED, Close, EndpointNotFound
+from app.errors import EndpointNotFound
 from app.namespace import Change, Namespace, Relay, RelayTerms, Right
 from app.wire.native.publication import Publication
 from fanout.history import History

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import httptools
 import orjson
 
-from app.errors import CLOSES, BadRequest, Close, NotImplementedVerb, Rejected, RelayError, UpgradeRequired
+from app.closes import CLOSES, Close
+from app.errors import BadRequest, NotImplementedVerb, Rejected, RelayError, UpgradeRequired
 from app.telemetry import new_tracking_id, printable, sentence
 from app.wire.azure.exchange import reason_phrase
 from app.wire.azure.handshake import client_id

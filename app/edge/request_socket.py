@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from app.closes import NORMAL
 from app.edge.websocket import CommandSocket
-from app.errors import NORMAL, BadAnswer, ListenerGone
+from app.errors import BadAnswer, ListenerGone
 from app.wire.azure.commands import Response, parse_command
 from app.wire.http import Head
 

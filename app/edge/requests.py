@@ -24,6 +24,7 @@ import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from app.closes import NORMAL, SENDER_LEFT
 from app.edge.admission import admit, check_admitted, find_listener
 from app.edge.allowances import accept_seconds, idle_seconds, response_seconds
 from app.edge.asked import Asked
@@ -34,17 +35,7 @@ from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage
 from app.edge.refusal import Door
 from app.edge.streamed import StreamedAnswer
-from app.errors import (
-    NORMAL,
-    SENDER_LEFT,
-    AcceptTimeout,
-    BadAnswer,
-    ListenerGone,
-    NoListener,
-    Overloaded,
-    RelayError,
-    ResponseTimeout,
-)
+from app.errors import AcceptTimeout, BadAnswer, ListenerGone, NoListener, Overloaded, RelayError, ResponseTimeout
 from app.namespace import Profile, Relay, Right
 from app.telemetry import new_secret, new_tracking_id
 from app.wire.azure.choices import SENTENCES

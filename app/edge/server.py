@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import uvicorn
 
+from app.closes import DRAINING
 from app.edge.context import Context
 from app.edge.outflow import tune_listening
 from app.edge.seam import Seam
-from app.errors import DRAINING
 
 BACKLOG = 4096
 DRAIN_POLL_SECONDS = 0.01

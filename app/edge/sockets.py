@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from app.access.grant import Grant
+from app.closes import DRAINING, ENTITY_GONE, REPLACED, Close
 from app.edge.admission import admit, find_listener
 from app.edge.allowances import accept_seconds, most_listeners
 from app.edge.control import ControlChannel
@@ -23,13 +24,9 @@ from app.edge.splice import SplicedSocket, join
 from app.edge.websocket import Socket
 from app.edge.wheel import Deadline
 from app.errors import (
-    DRAINING,
-    ENTITY_GONE,
-    REPLACED,
     AcceptTimeout,
     BadAnswer,
     BadRequest,
-    Close,
     EndpointNotFound,
     GatewayDraining,
     Gone,

@@ -17,11 +17,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.closes import ENTITY_GONE, REVOCATIONS, TOKEN_EXPIRED, Close
 from app.edge.realm import Realm
 from app.edge.refusal import explain, told
 from app.edge.websocket import Socket
 from app.edge.wheel import Deadline
-from app.errors import ENTITY_GONE, REVOCATIONS, TOKEN_EXPIRED, Close, PeerWireError
+from app.errors import PeerWireError
 from app.namespace import Relay
 from app.telemetry import new_tracking_id
 from app.wire.frames import CLOSE, PING, PONG, FrameParser, encode_close, encode_frame, frame_head, parse_close

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from app.closes import Close
 from app.edge.origin import remote_endpoint
 from app.edge.websocket import Socket
 from app.edge.wheel import Timer
-from app.errors import Close, RelayError
+from app.errors import RelayError
 from app.wire.http import Head
 
 if TYPE_CHECKING:

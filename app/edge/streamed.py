@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.closes import DRAINING, Close
 from app.edge.origin import remote_endpoint
 from app.edge.realm import Admitted, Realm
-from app.errors import DRAINING, Close, ListenerGone
+from app.errors import ListenerGone
 
 if TYPE_CHECKING:
     from app.edge.requests import RelayedRequest

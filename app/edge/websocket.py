@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from app.closes import REVOCATIONS, UNRESPONSIVE, Close
 from app.edge.origin import remote_endpoint
 from app.edge.outflow import Outflow, be_patient
 from app.edge.refusal import Door, explain, refused_handshake
 from app.edge.wheel import Deadline
-from app.errors import REVOCATIONS, UNRESPONSIVE, Close, PayloadTooLarge, PeerWireError, RelayError
+from app.errors import PayloadTooLarge, PeerWireError, RelayError
 from app.telemetry import new_tracking_id
 from app.wire.azure.commands import CONTROL_TEXT_LIMIT
 from app.wire.frames import (

@@ -11,7 +11,8 @@ from typing import Annotated, Literal, Protocol
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, SecretStr, model_validator
 
-from app.errors import AccessError, Close
+from app.closes import Close
+from app.errors import AccessError
 from app.faults import Fault
 from app.manage.shapes import Moment, Shape, Whole
 from app.namespace import Namespace

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -19,7 +20,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from app.namespace import HistoryLimits, Namespace, Profile, Relay, RelayDeadlines, Right, Rule
+from app.namespace import HistoryLimits, Namespace, Profile, Relay, RelayDeadlines, Right, Rule, Slow
 from app.store.settings import RelaySettings
 
 RightName = Literal["Listen", "Send", "Manage"]
@@ -50,6 +51,7 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 AwareMoment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Listeners = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+EventBytes = Annotated[int, Field(ge=1, le=1 << 30), BeforeValidator(_whole)]
 Budget = Annotated[int, Field(ge=1024, le=1 << 30), BeforeValidator(_whole)]
 
 
@@ -62,7 +64,10 @@ class Shape(BaseModel):
 class HistoryShape(Shape):
     """How much a relay remembers of its events; whichever limit is reached first cuts."""
 
-    keep: Literal["none", "memory"] = Field(default="memory", description="`memory`: lost when the gateway stops.")
+    keep: Literal["none", "memory", "durable"] = Field(
+        default="memory",
+        description="`memory`: lost when the gateway stops; `durable`: on disk before it is acknowledged.",
+    )
     events: Whole = Field(default=1000, ge=0, le=10_000_000, description="Most events remembered.")
     seconds: float = Field(default=300, ge=0, le=31_536_000, description="Longest time an event is remembered.")
     bytes: Whole = Field(default=1 << 20, ge=0, le=1 << 34, description="Most payload bytes remembered.")
@@ -88,8 +93,16 @@ class RelayShape(Shape):
     )
     requires_client_authorization: bool = Field(default=True, description="False: senders need no token.")
     history: HistoryShape = Field(default_factory=HistoryShape, description="What the relay remembers.")
-    slow: Literal["close", "drop"] = Field(default="close", description="What happens to a subscriber over its budget.")
+    retain: Literal["none", "last"] = Field(default="none", description="`last`: keep the last event of each address.")
+    slow: Slow = Field(default="close", description="What happens to a subscriber over its budget.")
     budget: Budget = Field(default=1 << 20, description="Bytes that may be owed to one subscriber.")
+    max_event_bytes: EventBytes | None = Field(default=None, description="Of an event's payload; may only narrow.")
+    dedup_seconds: float = Field(
+        default=120, ge=0, le=86_400, description="In which an event with a known `id` and `source` is the same event."
+    )
+    event_schema: dict[str, Any] | None = Field(
+        default=None, description="JSON Schema that payloads must satisfy; `{}` is none."
+    )
     requires_transport_security: bool = Field(default=False, description="Senders must come by TLS.")
     deadlines: DeadlinesShape = Field(default_factory=DeadlinesShape, description="Its own, over the settings'.")
     max_listeners: Listeners | None = Field(default=None, description="Over the settings' limit for its profile.")
@@ -105,6 +118,8 @@ class RelayShape(Shape):
             said["history"] = self.history.over(defaults.history)
         if "deadlines" in said:
             said["deadlines"] = RelayDeadlines(**self.deadlines.model_dump())
+        if "event_schema" in said:
+            said["event_schema"] = orjson.dumps(self.event_schema).decode() if self.event_schema else ""
         return replace(defaults, **said)
 
 
@@ -114,8 +129,12 @@ class RelayPatch(Shape):
     profile: ChosenProfile | None = None
     requires_client_authorization: bool | None = None
     history: HistoryShape | None = None
-    slow: Literal["close", "drop"] | None = None
+    retain: Literal["none", "last"] | None = None
+    slow: Slow | None = None
     budget: Budget | None = None
+    max_event_bytes: EventBytes | None = None
+    dedup_seconds: float | None = Field(default=None, ge=0, le=86_400)
+    event_schema: dict[str, Any] | None = None
     requires_transport_security: bool | None = None
     deadlines: DeadlinesShape | None = None
     max_listeners: Listeners | None = None
@@ -128,6 +147,7 @@ class RelayPatch(Shape):
         now = {name: getattr(relay, name) for name in RelayShape.model_fields}
         for name in ("history", "deadlines"):
             now[name] = asdict(now[name])
+        now["event_schema"] = orjson.loads(relay.event_schema) if relay.event_schema else None
         for name in self.model_fields_set:
             value = getattr(self, name)
             if isinstance(value, Shape):

@@ -9,7 +9,18 @@ from typing import Literal
 
 from app.access.keyring import MAX_RULES, new_rule
 from app.errors import BadRequest, QuotaExceeded
-from app.namespace import HistoryLimits, Namespace, NetworkRules, Profile, Relay, RelayDeadlines, Right, Rule, fold
+from app.namespace import (
+    HistoryLimits,
+    Namespace,
+    NetworkRules,
+    Profile,
+    Relay,
+    RelayDeadlines,
+    Right,
+    Rule,
+    Slow,
+    fold,
+)
 from fanout.address import check_address
 
 MAX_METADATA = 1024
@@ -26,8 +37,12 @@ class RelaySettings:
     profile: Profile = Profile.NATIVE
     requires_client_authorization: bool = True
     history: HistoryLimits = field(default_factory=HistoryLimits)
-    slow: Literal["close", "drop"] = "close"
+    retain: Literal["none", "last"] = "none"
+    slow: Slow = "close"
     budget: int = 1 << 20
+    max_event_bytes: int | None = None
+    dedup_seconds: float = 120.0
+    event_schema: str = ""
     requires_transport_security: bool = False
     deadlines: RelayDeadlines = field(default_factory=RelayDeadlines)
     max_listeners: int | None = None
@@ -45,6 +60,8 @@ class RelaySettings:
         """Return when a relay may be provisioned with these. Raises `BadRequest`."""
         if self.profile.is_dynamic_only:
             raise BadRequest(f"A relay of the profile '{self.profile}' comes into being by use only.")
+        if self.slow == "catch-up" and self.history.keep == "none":
+            raise BadRequest("'catch-up' reads what it missed from the history, and this relay is to keep none.")
         if len(self.user_metadata) > MAX_METADATA:
             raise BadRequest(f"User metadata is at most {MAX_METADATA} characters long.")
 

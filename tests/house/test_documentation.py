@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from app.closes import CLOSES
 from app.config import fields, load_settings, variable
-from app.errors import CLOSES, RelayError
+from app.errors import RelayError
 from app.provision import read_provision
 
 ROOT = Path(__file__).parents[2]

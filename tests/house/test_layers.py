@@ -15,6 +15,7 @@ OURS = ("app", "fanout", "fanway")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "fanout": (),
     "fanway": (),
+    "app.closes": (),
     "app.errors": ("fanout.errors",),
     "app.namespace": (),
     "app.telemetry": (),
@@ -29,6 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "app.provision": (
         "app.access.keyring",
         "app.config",
+        "app.closes",
         "app.errors",
         "app.hosts",
         "app.manage",
@@ -37,11 +39,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "fanout",
     ),
     "app.startup": ("app.access", "app.config", "app.namespace", "app.provision", "app.store"),
-    "app.wire": ("app.errors", "fanout"),
-    "app.access": ("app.errors", "app.hosts", "app.identity", "app.namespace", "fanout"),
+    "app.wire": ("app.closes", "app.errors", "fanout"),
+    "app.access": ("app.closes", "app.errors", "app.hosts", "app.identity", "app.namespace", "fanout"),
     "app.edge": (
         "app.access",
         "app.config",
+        "app.closes",
         "app.errors",
         "app.faults",
         "app.hosts",
@@ -54,6 +57,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "app.access.keyring",
         "app.access.operator",
         "app.config",
+        "app.closes",
         "app.errors",
         "app.hosts",
         "app.namespace",
@@ -61,6 +65,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "app.manage": (
         "app.access",
+        "app.closes",
         "app.errors",
         "app.faults",
         "app.hosts",

@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.closes import Close
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
@@ -14,7 +15,7 @@ from app.edge.feeds.lease import Lease
 from app.edge.origin import is_secure, remote_endpoint
 from app.edge.realm import Realm
 from app.edge.refusal import refusal
-from app.errors import BadRequest, Close, PayloadTooLarge, RelayError, Unsupported
+from app.errors import BadRequest, PayloadTooLarge, RelayError, Unsupported
 from app.namespace import Relay
 from app.wire.http import Head
 from app.wire.native.publication import parse_publications

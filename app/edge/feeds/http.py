@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.closes import REVOCATIONS, SLOW_CONSUMER, TOKEN_EXPIRED, Close
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers
 from app.edge.feeds.exchange import Misdirected, Preflight, Publish, Subscribe
 from app.edge.feeds.feed import HEARTBEAT_SECONDS, Beginning, Feed, Gate, Mouth, budget_of
 from app.edge.feeds.long_poll import LongPoll
 from app.edge.wheel import Deadline
-from app.errors import REVOCATIONS, SLOW_CONSUMER, TOKEN_EXPIRED, Close, MethodNotAllowed, RelayError, TokenExpired
+from app.errors import MethodNotAllowed, RelayError, TokenExpired
 from app.wire.http import Head, Headers
 from app.wire.native import ndjson, sse
 from app.wire.native.query import Transport, choose_transport

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.closes import KEY_REVOKED, Close
 from app.edge.realm import Realm
 from app.edge.wheel import Deadline
-from app.errors import KEY_REVOKED, Close
 from app.namespace import Relay
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import orjson
 
+from app.closes import Close
 from app.edge.feeds.callers import cors_headers
 from app.edge.feeds.exchange import Subscribe
 from app.edge.feeds.feed import Beginning, Feed, Gate, Mouth
 from app.edge.outflow import HIGH_BYTES
 from app.edge.wheel import Deadline
-from app.errors import Close
 from app.wire.http import Headers
 from app.wire.native.cloudevents import EnvelopeList
 from app.wire.native.query import Transport

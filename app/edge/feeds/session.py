@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from app.access.grant import Grant
+from app.closes import Close
 from app.edge.feeds.callers import may_publish, may_publish_everywhere, may_subscribe
 from app.edge.feeds.feed import (
     HEARTBEAT_SECONDS,
@@ -33,7 +34,6 @@ from app.edge.realm import Realm, Recurring
 from app.errors import (
     BadRequest,
     ClaimMissing,
-    Close,
     EndpointNotFound,
     KeysPending,
     QuotaExceeded,
@@ -144,10 +144,10 @@ class SessionSocket(FeedSocket):
                 relay, run = recurring.relay, []
                 offset = self.realm.history(relay).head
             offset += 1
-            _, _, _, content_type, type, source, time, attributes = recurring.shared
+            _, _, _, content_type, type, source, time, attributes, _ = recurring.shared
             address = recurring.address
-            fields = (address, offset, "", payload, is_text, content_type, type, source, time, now, attributes)
-            run.append(new_event(Event, fields))
+            about = (content_type, type, source, time, now, attributes, math.inf)
+            run.append(new_event(Event, (address, offset, "", payload, is_text, *about)))
         self._publish_run(relay, run, now)
 
     def on_message(self, opcode: int, payload: bytes) -> None:

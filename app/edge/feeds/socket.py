@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.closes import SLOW_CONSUMER, Close
 from app.edge.context import PUBLISH_READ_BYTES
 from app.edge.feeds.feed import HEARTBEAT_SECONDS
 from app.edge.feeds.lease import Lease
@@ -15,7 +16,6 @@ from app.edge.realm import Realm
 from app.edge.refusal import Door
 from app.edge.websocket import MessageSocket
 from app.edge.wheel import Deadline
-from app.errors import SLOW_CONSUMER, Close
 from app.namespace import Relay
 from app.wire.http import Head
 

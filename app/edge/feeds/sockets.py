@@ -7,6 +7,7 @@ the sub-protocol `cloudevents.json` every message is an envelope, and notices ha
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.access.grant import Grant
@@ -159,7 +160,7 @@ class EventSocket(FeedSocket):
         run = [
             new_event(
                 Event,
-                (address, place, "", payload, opcode == TEXT, None, None, None, None, now, NO_ATTRIBUTES),
+                (address, place, "", payload, opcode == TEXT, None, None, None, None, now, NO_ATTRIBUTES, inf),
             )
             for place, (opcode, payload) in enumerate(messages[:sound], offset)
         ]

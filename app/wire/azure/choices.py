@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.errors import (
+from app.closes import (
     DRAINING,
     ENTITY_GONE,
     KEY_REVOKED,
@@ -22,10 +22,12 @@ from app.errors import (
     TOKEN_EXPIRED,
     TOKEN_REVOKED,
     UNRESPONSIVE,
+    Close,
+)
+from app.errors import (
     AcceptTimeout,
     BadAnswer,
     ClaimMissing,
-    Close,
     EndpointNotFound,
     ListenerGone,
     NoListener,

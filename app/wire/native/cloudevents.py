@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import Close
+from app.closes import Close
 from app.wire.frames import TEXT, encode_frame
 from app.wire.native.publication import JSON, is_json_type, media_type
 from fanout.address import encode_address

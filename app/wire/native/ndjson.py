@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.errors import Close
+from app.closes import Close
 from app.wire.native.chunks import chunk
 from app.wire.native.cloudevents import encode_bye, encode_envelope, encode_gap, encode_position, encode_ready
 from fanout.event import Event

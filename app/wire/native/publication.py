@@ -12,6 +12,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -19,7 +20,7 @@ import orjson
 
 from app.errors import BadRequest, PayloadTooLarge, RelayError, Unsupported
 from app.wire.frames import is_utf8
-from fanout.event import NO_ATTRIBUTES, Event
+from fanout.event import NO_ATTRIBUTES, Event, new_event
 
 MAX_LINES = 10_000
 MAX_BATCH_BYTES = 1 << 20
@@ -41,6 +42,18 @@ _TEXT_TYPE = re.compile(
 _INDEPENDENT = ("specversion", "id", "source", "type", "datacontenttype", "time")
 
 
+class Terms(NamedTuple):
+    """What a publisher asks for beside the event itself; None: nothing.
+
+    `ttl_seconds`: how long it may be given to anybody. `not_before`: unix seconds at which it is published, until when
+    it waits. `retain`: whether it becomes its address's last event, where the relay keeps those.
+    """
+
+    ttl_seconds: float | None = None
+    not_before: float | None = None
+    retain: bool | None = None
+
+
 class Publication(NamedTuple):
     """One event as its publisher gave it; it becomes an Event when it gets its offset."""
 
@@ -52,10 +65,13 @@ class Publication(NamedTuple):
     source: str | None = None
     time: str | None = None  # RFC 3339
     attributes: Mapping[str, str] = NO_ATTRIBUTES  # all other CloudEvents attributes, `subject` among them
+    terms: Terms | None = None  # none of them, as nearly always
 
     def as_event(self, address: str, offset: int, received_at: float) -> Event:
-        id, payload, is_text, content_type, type, source, time, attributes = self
-        return Event(address, offset, id, payload, is_text, content_type, type, source, time, received_at, attributes)
+        id, payload, is_text, content_type, type, source, time, attributes, terms = self
+        expires_at = inf if terms is None or terms.ttl_seconds is None else received_at + terms.ttl_seconds
+        fields = (id, payload, is_text, content_type, type, source, time, received_at, attributes, expires_at)
+        return new_event(Event, (address, offset, *fields))
 
 
 class Publications(NamedTuple):

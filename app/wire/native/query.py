@@ -18,7 +18,7 @@ from app.errors import BadRequest, Unsupported
 from fanout.errors import InvalidCursor
 from fanout.history import Cursor, parse_cursor
 
-Policy = Literal["close", "drop"]
+Policy = Literal["close", "drop", "catch-up", "block"]
 Mode = Literal["subscribe", "publish", "both"]
 Shape = Literal["data", "cloudevent"]
 Start = Literal["now", "start"] | Cursor | float

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from app.errors import BadRequest, Close, PeerWireError, RelayError, Unsupported, as_relay_error
+from app.closes import Close
+from app.errors import BadRequest, PeerWireError, RelayError, Unsupported, as_relay_error
 from app.wire.frames import BINARY, TEXT, encode_frame, is_utf8
 from app.wire.native.cloudevents import bye_members
 from app.wire.native.publication import Publication, make_publication

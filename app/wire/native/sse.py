@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from app.errors import Close
+from app.closes import Close
 from app.wire.native.chunks import chunk
 from app.wire.native.cloudevents import bye_members, encode_envelope, gap_members
 from fanout.event import Event

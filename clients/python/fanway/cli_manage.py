@@ -18,6 +18,7 @@ from fanway.token import make_token
 
 PROFILES = ("native", "hybridConnection", "http", "netTcp")  # the others come into being by use
 RIGHTS = click.Choice(["Listen", "Send", "Manage"], case_sensitive=False)
+SLOW = ("close", "drop", "catch-up", "block")
 
 
 def call(gateway: Gateway, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Any:
@@ -59,7 +60,9 @@ def relay_ls(gateway: Gateway, as_json: bool) -> None:
 @click.option("--public", is_flag=True, help="List it in the discovery feed while somebody listens.")
 @click.option("--display-name", metavar="TEXT", help="Its name there (default: the last segment of NAME).")
 @click.option("--history", metavar="N|none", help="How many events it remembers.")
-@click.option("--slow", type=click.Choice(["close", "drop"]), help="What becomes of slow consumers.")
+@click.option("--durable", is_flag=True, help="Remember them on disk; a publish is acknowledged when it is there.")
+@click.option("--retain", is_flag=True, help="Keep the last event of each address.")
+@click.option("--slow", type=click.Choice(SLOW), help="What becomes of slow consumers.")
 @click.option("--budget", type=click.IntRange(min=1), metavar="BYTES", help="What a subscriber may owe.")
 @gateway_options
 def relay_add(
@@ -70,6 +73,8 @@ def relay_add(
     public: bool,
     display_name: str | None,
     history: str | None,
+    durable: bool,
+    retain: bool,
     slow: str | None,
     budget: int | None,
 ) -> None:
@@ -77,19 +82,24 @@ def relay_add(
 
     \b
     Example:
-      fanway relay add orders --history 5000
+      fanway relay add orders --history 5000 --durable
     """
     settings: dict[str, Any] = {"profile": profile, "displayName": display_name, "slow": slow, "budget": budget}
     if anonymous:
         settings["requiresClientAuthorization"] = False
     if public:
         settings["isPublic"] = True
+    if retain:
+        settings["retain"] = "last"
+    if history is not None and history != "none" and not history.isdecimal():
+        raise click.UsageError(f"--history takes a number or none, not {history!r}.")
     if history == "none":
+        if durable:
+            raise click.UsageError("--durable remembers; --history none does not.")
         settings["history"] = {"keep": "none"}
-    elif history is not None:
-        if not history.isdecimal():
-            raise click.UsageError(f"--history takes a number or none, not {history!r}.")
-        settings["history"] = {"keep": "memory", "events": int(history)}
+    elif history is not None or durable:
+        keep = {"keep": "durable" if durable else "memory"}
+        settings["history"] = keep | ({} if history is None else {"events": int(history)})
     body = {key: value for key, value in settings.items() if value is not None}
     call(gateway, "PUT", f"relays/{quote(check_address(name))}", body)
     print_line(safe(f"{name} added"))

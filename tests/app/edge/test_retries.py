@@ -13,9 +13,9 @@ from websockets.exceptions import InvalidStatus
 from wires import ask, close_frame, closed, frame, masked, until, upgrade_head, upgraded
 from worlds import Wire, World, running_gateway
 
+from app.closes import NORMAL
 from app.config import Deadlines
 from app.edge.control import ControlChannel
-from app.errors import NORMAL
 from app.wire.frames import TEXT
 
 LISTEN = "/$hc/hyco?sb-hc-action=listen"

@@ -179,7 +179,7 @@ async def test_nothing_is_kept_before_somebody_follows_and_everything_after(worl
 
 async def test_a_gateway_that_stops_says_that_listeners_will_be_back(world: World) -> None:
     """They are told to come again, so they are connecting."""
-    from app.errors import DRAINING
+    from app.closes import DRAINING
 
     async with following(world) as event:
         await world.listen("hyco")

@@ -10,9 +10,9 @@ from websockets.exceptions import InvalidStatus
 from wires import close_frame, closed, frame, masked, small_window, until, upgrade_head, upgraded
 from worlds import Request, World, running_gateway
 
+from app.closes import DRAINING
 from app.config import Deadlines
 from app.edge.control import ControlChannel
-from app.errors import DRAINING
 from app.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, accept_key
 
 LISTEN = "/$hc/hyco?sb-hc-action=listen"

@@ -21,10 +21,12 @@ def test_what_a_relay_leaves_out_comes_from_the_settings_of_the_gateway() -> Non
 
 
 def test_patch_changes_what_it_names() -> None:
-    relay = Relay("a", Profile.HYBRID_CONNECTION, False, HistoryLimits("none", 1, 2, 3), "drop", 4096)
+    relay = Relay("a", Profile.HYBRID_CONNECTION, False, HistoryLimits("none", 1, 2, 3), slow="drop", budget=4096)
     patch = RelayPatch.model_validate({"budget": 8192, "history": {"events": 9}})
     changed = patch.applied_to(relay).over(RelaySettings())
-    assert changed == RelaySettings(Profile.HYBRID_CONNECTION, False, HistoryLimits("none", 9, 2, 3), "drop", 8192)
+    assert changed == RelaySettings(
+        Profile.HYBRID_CONNECTION, False, HistoryLimits("none", 9, 2, 3), slow="drop", budget=8192
+    )
 
 
 def test_rights_are_a_union_and_manage_lists_all() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from worlds import World
 
+from app.closes import ENTITY_GONE, KEY_REVOKED, TOKEN_EXPIRED, Close
 from app.edge.feeds.lease import Lease
-from app.errors import ENTITY_GONE, KEY_REVOKED, TOKEN_EXPIRED, Close
 
 
 @pytest.fixture

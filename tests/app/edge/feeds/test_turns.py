@@ -10,10 +10,10 @@ from subscribers import receive, session, socket
 from wires import masked
 from worlds import World
 
+from app.closes import DRAINING
 from app.edge.feeds import turns
 from app.edge.feeds.socket import FeedSocket
 from app.edge.feeds.turns import LEAST_STEP_BYTES, LONG_SECONDS, MOST_STEP_BYTES, SHORT_SECONDS, Turns, next_step
-from app.errors import DRAINING
 from app.wire.frames import TEXT
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from app.closes import CLOSES, ENTITY_GONE, NORMAL
 from app.errors import (
-    CLOSES,
-    ENTITY_GONE,
-    NORMAL,
     AcceptTimeout,
     BadAnswer,
     ClaimMissing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from app.errors import DRAINING
+from app.closes import DRAINING
 from app.wire.native.chunks import chunk
 from app.wire.native.ndjson import JsonLines
 from fanout.event import Event

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import DRAINING, Overloaded, PayloadTooLarge, PeerWireError
+from app.closes import DRAINING
+from app.errors import Overloaded, PayloadTooLarge, PeerWireError
 from app.wire.frames import BINARY, TEXT, MessageReader
 from app.wire.native import session
 from app.wire.native.receipt import PublishReceipt

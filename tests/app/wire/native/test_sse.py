@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import TOKEN_EXPIRED
+from app.closes import TOKEN_EXPIRED
 from app.wire.native.sse import ServerSentEvents, encode_bye
 from fanout.event import Event
 from fanout.history import Cursor
