@@ -162,7 +162,8 @@ class NoListener(AddressError):
 
 
 class NoListenerAdmitted(NoListener):
-    """Somebody listens, but nobody whom the sender's `Microsoft-Relay-AllowedListeners` or its opposite admits."""
+    """Somebody listens, but nobody whom the sender's `Microsoft-Relay-AllowedListeners`, its opposite or its
+    `Fanway-Instance` admits."""
 
     code = "NoListenerAdmitted"
 

@@ -16,8 +16,8 @@ from app.edge.realm import NO_ENDPOINT, Admitted, Realm
 from app.errors import BadRequest, EndpointNotFound, NoListener, NoListenerAdmitted, Unauthorized
 from app.namespace import Profile, Relay, RelayTerms, Right
 from app.wire.azure.choices import SENTENCES
-from app.wire.azure.handshake import listener_filter, matching_path
-from app.wire.azure.headers import LISTENER_FILTERS
+from app.wire.azure.handshake import matching_path
+from app.wire.azure.listeners import listener_filter
 from app.wire.http import Head
 from fanout.address import parse_address
 
@@ -95,20 +95,22 @@ def find_listener(
     """One listener for a call at `address`, chosen fairly among those that the sender's filter admits and that
     were not `asked` before.
 
-    Raises NoListener, NoListenerAdmitted.
+    Raises NoListener, NoListenerAdmitted, and BadRequest where it names an instance by what is no name.
     """
-    wanted = None if LISTENER_FILTERS.isdisjoint(head.names) else listener_filter(head.headers)
+    wanted = listener_filter(head)
     place = relay.listen_address(address)
     if wanted is None and not asked:
         admits = None
     else:
-        admits = lambda each: each not in asked and (wanted is None or wanted.admits(each.id))  # noqa: E731
+        admits = lambda each: each not in asked and (wanted is None or wanted.admits(each.id, each.instance))  # noqa: E731
     listener = realm.roster.choose(relay.key, place, admits)
     if listener is not None:
         return listener
-    is_filtered = wanted is not None and realm.roster.choose(relay.key, place) is not None
-    error = NoListenerAdmitted if is_filtered else NoListener
-    raise error(SENTENCES[error])
+    if wanted is None or realm.roster.choose(relay.key, place) is None:
+        raise NoListener(SENTENCES[NoListener])
+    if wanted.instance is not None:
+        raise NoListenerAdmitted(f"None of the connected listeners is the instance '{wanted.instance}'.")
+    raise NoListenerAdmitted(SENTENCES[NoListenerAdmitted])
 
 
 def address_of(relay: Relay, raw_path: str) -> str:

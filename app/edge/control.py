@@ -60,6 +60,7 @@ class ControlChannel(CommandSocket):
         "base",
         "grant",
         "id",
+        "instance",
         "realm",
         "relay",
         "since",
@@ -76,9 +77,10 @@ class ControlChannel(CommandSocket):
         address: str,
         grant: Grant,
         listener_id: str | None,
+        instance: str | None,
     ) -> None:
         super().__init__(context, transport, head)
-        self.id = listener_id  # what a sender's filter names it by
+        self.id, self.instance = listener_id, instance  # what a sender's filter names it by
         self.tracking_id = new_tracking_id(listener_id, context.node)
         self.since = context.loop.time()
         self.base = base_url(context, transport, head, realm.namespace)

@@ -33,7 +33,8 @@ from app.namespace import Profile, Relay, Right
 from app.telemetry import new_tracking_id
 from app.wire.azure.choices import SENTENCES
 from app.wire.azure.commands import encode_request
-from app.wire.azure.handshake import listener_filter, matching_path, request_address
+from app.wire.azure.handshake import matching_path, request_address
+from app.wire.azure.listeners import listener_filter
 from app.wire.azure.soap import TokenSearch
 from app.wire.native.publication import bare_publication
 from fanout.address import check_address
@@ -165,8 +166,8 @@ class OneWay(Exchange):
     def _hand_to_all(self, relay: Relay, hand: Callable[[ControlChannel], bool]) -> None:
         """Every listener that the sender admits. Raises NoListener where nobody is there at all."""
         listeners = self._realm.roster.listeners(relay.key)
-        if (wanted := listener_filter(self.head.headers)) is not None:
-            listeners = [listener for listener in listeners if wanted.admits(listener.id)]
+        if (wanted := listener_filter(self.head)) is not None:
+            listeners = [listener for listener in listeners if wanted.admits(listener.id, listener.instance)]
         if not listeners and not self._realm.router.subscriptions(relay.key):
             raise NoListener(SENTENCES[NoListener])
         self.context.counters["one_way_losses"] += sum([not hand(listener) for listener in listeners])

@@ -52,6 +52,7 @@ from app.wire.azure.handshake import (
     token_from,
 )
 from app.wire.azure.headers import origin_headers
+from app.wire.azure.listeners import instance_name
 from app.wire.http import Head
 
 if TYPE_CHECKING:
@@ -124,13 +125,14 @@ def _listen(context: Context, transport: asyncio.Transport, head: Head, wish: Wi
     if context.faults is not None:
         context.faults.refuse(realm.namespace, "listen", handshake.path)
     terms = terms_of(head)
+    instance = instance_name(head.headers, head.query)
     credential = credential_of(context, transport, head, token)
     relay, address, grant = admit(context, realm, Right.ACCEPT, handshake.raw_path, credential, opens_dynamic=terms)
     check_terms(terms, relay, handshake.path)
     place = relay.listen_address(address)
     _make_room(context, realm, relay, place, handshake.id)
     show_as(realm, relay, terms)
-    return ControlChannel(context, transport, head, realm, relay, place, grant, handshake.id)
+    return ControlChannel(context, transport, head, realm, relay, place, grant, handshake.id, instance)
 
 
 def _make_room(context: Context, realm: Realm, relay: Relay, place: str, id: str | None) -> None:

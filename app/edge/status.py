@@ -27,6 +27,8 @@ RETURN_SECONDS = 60.0
 
 State = Literal["online", "connecting", "offline"]
 Fate = Literal["created", "changed", "deleted"]
+Place = tuple[str, str, str, str]
+"""Where a listener is, and as who: its relay's key, its address, its id and its instance name, '' where it has none."""
 
 
 def is_system(address: str) -> bool:
@@ -44,7 +46,7 @@ class Status:
 
     def __init__(self, realm: Realm) -> None:
         self._realm = realm
-        self._awaited: dict[tuple[str, str, str], tuple[float, Relay]] = {}  # who may come back: since when, and where
+        self._awaited: dict[Place, tuple[float, Relay]] = {}  # who may come back: since when, and where
 
     def tell_relay(self, fate: Fate, relay: Relay) -> None:
         """A relay came into being, changed, or went."""
@@ -55,8 +57,8 @@ class Status:
         """A listener is on the roster now (`online`), or has left it."""
         if not self._is_followed:
             return
-        relay, address, id = listener.relay, listener.address, listener.id or ""
-        place = relay.key, address, id
+        relay, address, id, instance = listener.relay, listener.address, listener.id or "", listener.instance or ""
+        place = relay.key, address, id, instance
         here = self._realm.roster.listeners(relay.key)
         if state != "online" and id and any(other.id == id for other in here):
             return  # it had come back before its loss was noticed
@@ -64,7 +66,7 @@ class Status:
             self._awaited[place] = self._realm.now(), relay
         else:
             self._awaited.pop(place, None)
-        self._tell_listener(state, relay, address, id, reason)
+        self._tell_listener(state, relay, place, reason)
 
     def sweep(self) -> None:
         """Who has not come back is offline."""
@@ -72,15 +74,18 @@ class Status:
         for place, (since, relay) in list(self._awaited.items()):
             if now - since >= RETURN_SECONDS:
                 del self._awaited[place]
-                self._tell_listener("offline", relay, place[1], place[2], "It has not come back.")
+                self._tell_listener("offline", relay, place, "It has not come back.")
 
     @property
     def _is_followed(self) -> bool:
         return self._realm.remembers(self._realm.system)
 
-    def _tell_listener(self, state: State, relay: Relay, address: str, id: str, reason: str) -> None:
+    def _tell_listener(self, state: State, relay: Relay, place: Place, reason: str) -> None:
+        _, address, id, instance = place
         count = self._realm.roster.count(relay.key)
         about: dict[str, Any] = {"address": address, "listener": id or None, "listeners": count}
+        if instance:
+            about["instance"] = instance
         self._tell(f"fanway.listener.{state}", relay, about | ({"reason": reason} if reason else {}))
 
     def _tell(self, type: str, relay: Relay, about: dict[str, Any]) -> None:

@@ -143,6 +143,21 @@ async def test_a_handler_in_a_file_answers(shell: Shell) -> None:
     assert (answer.code, answer.out) == (0, '{"sku":7}')
 
 
+async def test_one_of_several_listeners_is_chosen_by_its_name(shell: Shell) -> None:
+    listeners = {}
+    for name in ("oslo", "bergen"):
+        listeners[name] = await shell.start("listen", "shop", "--to", "-", "--instance", name)
+        await line_of(listeners[name].stderr)
+    for name in ("bergen", "oslo", "bergen"):
+        assert (await shell.run("ask", "shop", f"for {name}", "--instance", name)).code == 0
+        assert await line_of(listeners[name].stdout) == f"POST /shop\tfor {name}\n"
+        assert (await shell.run("open", "shop", "--instance", name, stdin=b"hello")).code == 0
+        assert await line_of(listeners[name].stdout) == "SOCKET /shop\thello\n"
+    done = await shell.run("ask", "shop", "--instance", "tromso")
+    assert (done.code, "is the instance 'tromso'" in done.err) == (1, True)
+    assert "is no instance name" in (await shell.run("listen", "shop", "--to", "-", "--instance", "a b")).err
+
+
 async def test_asking_nobody_fails_with_a_tracking_id(shell: Shell) -> None:
     done = await shell.run("ask", "shop")
     assert done.code == 1

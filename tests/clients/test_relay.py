@@ -272,3 +272,29 @@ async def test_a_hundred_questions_at_once_get_their_own_answers(relay: Relay) -
 
     answers = await asyncio.gather(*(relay.ask("shop", str(n), timeout=20) for n in range(100)))
     assert [answer.text for answer in answers] == [str(n) for n in range(100)]
+
+
+async def test_one_of_several_listeners_is_chosen_by_its_name(world: Any, relay: Relay) -> None:
+    for name in ("oslo-1", "bergen"):
+        other = fanway.connect(world.url, key_name="RootManageSharedAccessKey", key="root-key-of-the-test-world")
+        world.cleanup.push_async_callback(other.close)
+
+        async def echo(socket: Socket, name: str = name) -> None:
+            await socket.send(name)
+
+        other.listen("shop", instance=name)(lambda _, name=name: name)
+        other.listen("shop", sockets=True)(echo)
+        await other.listening()
+        with pytest.raises(fanway.ConfigurationError, match="another instance name"):
+            other.listen("shop", instance="x")(lambda _: None)
+    for name in ("oslo-1", "bergen") * 5:
+        assert (await relay.ask("shop", instance=name)).text == name
+        async with relay.open("shop", instance=name) as socket:
+            assert await socket.recv() == name
+    with pytest.raises(fanway.EndpointNotFoundError, match="is the instance 'oslo'"):
+        await relay.ask("shop", instance="oslo")
+    with pytest.raises(fanway.EndpointNotFoundError, match="is the instance 'oslo'"):
+        await relay.open("shop", instance="oslo")
+    for wrong in ("", "a/b", "x" * 65):
+        with pytest.raises(fanway.ConfigurationError, match="instance name"):
+            relay.open("shop", instance=wrong)

@@ -162,32 +162,6 @@ def token_from(headers: Headers, query: str, choices: Choices = CHOICES) -> tupl
     return token, token is not None
 
 
-class ListenerFilter(NamedTuple):
-    """Which listeners a sender wants, by the GUIDs that their ids begin with. `allowed` None: any."""
-
-    allowed: frozenset[str] | None
-    disallowed: frozenset[str]
-
-    def admits(self, listener_id: str | None) -> bool:
-        guid = (listener_id or "").partition("_")[0].lower()
-        return guid not in self.disallowed and (self.allowed is None or guid in self.allowed)
-
-
-def listener_filter(headers: Headers) -> ListenerFilter | None:
-    """The filter that a sender's `Microsoft-Relay-AllowedListeners` and `-DisallowedListeners` state, if any."""
-    allowed = _guids(headers, "microsoft-relay-allowedlisteners")
-    disallowed = _guids(headers, "microsoft-relay-disallowedlisteners")
-    if allowed is None and disallowed is None:
-        return None
-    return ListenerFilter(allowed, disallowed or frozenset())
-
-
-def _guids(headers: Headers, name: str) -> frozenset[str] | None:
-    values = values_of(headers, name)
-    parts = (part.strip().strip("{}").lower() for value in values for part in value.split(","))
-    return frozenset(part for part in parts if part) if values else None
-
-
 def accept_address(base: str, raw_path: str, user_query: str | None, id: str, secret: str) -> str:
     """The URL that brings a listener to a sender: `base` is scheme and authority, `raw_path` as the sender sent it.
 

@@ -22,7 +22,10 @@ MOUNT_HEADER = "Fanway-Mount"
 NET_TCP_HEADER = "Fanway-Net-Tcp"
 SCHEME_HEADER = "X-Forwarded-Proto"
 RELAYS_OWN = frozenset({TOKEN_HEADER, MOUNT_HEADER.lower(), NET_TCP_HEADER.lower()})
-LISTENER_FILTERS = frozenset({"microsoft-relay-allowedlisteners", "microsoft-relay-disallowedlisteners"})
+INSTANCE_HEADER = "fanway-instance"  # by which a sender names the one listener that it wants
+LISTENER_FILTERS = frozenset(
+    {"microsoft-relay-allowedlisteners", "microsoft-relay-disallowedlisteners", INSTANCE_HEADER}
+)
 
 # RFC 9110, 7.6.1, and the protocol guide's list of what is not relayed. All of `proxy-*` is tested apart.
 HOP_BY_HOP = frozenset(

@@ -22,6 +22,7 @@ from fanway.targets import Target, WebManners, parse_target
 from fanway.tcp import join_stream
 
 _DEMAND = click.Choice(get_args(Demand), case_sensitive=False)
+_WHOM = click.option("--instance", metavar="NAME", help="The one listener of this name, where several listen.")
 
 
 @click.command()
@@ -39,6 +40,7 @@ _DEMAND = click.Choice(get_args(Demand), case_sensitive=False)
 @click.option("--transport-security", type=_DEMAND, help="Whether its senders need TLS.")
 @click.option("--public", is_flag=True, help="List it in the discovery feed while somebody listens.")
 @click.option("--display-name", metavar="NAME", help="Its name there.")
+@click.option("--instance", metavar="NAME", help="A name by which senders can choose this listener among several.")
 @gateway_options
 def listen(
     gateway: Gateway,
@@ -51,6 +53,7 @@ def listen(
     transport_security: Demand | None,
     public: bool,
     display_name: str | None,
+    instance: str | None,
 ) -> None:
     """Listen at an address and hand what comes to something local.
 
@@ -72,14 +75,16 @@ def listen(
     go nowhere.
     """
     terms = Terms(profile, client_authorization, transport_security, public or None, display_name)
-    run(_listen(gateway, address, target, WebManners(rewrites, keeps_host), terms))
+    run(_listen(gateway, address, target, WebManners(rewrites, keeps_host), terms, instance))
 
 
-async def _listen(gateway: Gateway, address: str, text: str, manners: WebManners, terms: Terms) -> None:
+async def _listen(
+    gateway: Gateway, address: str, text: str, manners: WebManners, terms: Terms, instance: str | None
+) -> None:
     target = _target(text, address, manners)
     try:
         async with Relay(gateway) as relay:
-            relay.listen_with(address, target.handlers(), terms)
+            relay.listen_with(address, target.handlers(), terms, instance)
             await relay.listening()
             where = f"{address} of {gateway.url}" if text.startswith("net.tcp:") else f"{gateway.url}/{address}"
             say(f"listening at {where} for {text} (end with Ctrl-C)")
@@ -124,6 +129,7 @@ class PrintTarget:
 @click.option("--path", default="", help="Path and query added to the address.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header field; repeatable.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, metavar="S", help="Seconds to wait.")
+@_WHOM
 @gateway_options
 def ask(
     gateway: Gateway,
@@ -133,6 +139,7 @@ def ask(
     path: str,
     headers: tuple[str, ...],
     timeout: float,
+    instance: str | None,
 ) -> None:
     """Ask one listener and print its answer's body; ends with 1 if the status is 400 or more.
 
@@ -147,7 +154,7 @@ def ask(
         if not colon or not name.strip():
             raise click.UsageError(f"-H takes 'Name: value', not {header!r}.")
         fields[name.strip()] = value.strip()
-    run(_ask(Relay(gateway), address, data, method, path, fields, timeout))
+    run(_ask(Relay(gateway), address, data, method, path, fields, timeout, instance))
 
 
 async def _ask(
@@ -158,6 +165,7 @@ async def _ask(
     path: str,
     fields: dict[str, str],
     seconds: float,
+    instance: str | None,
 ) -> None:
     async with relay:
         body: str | bytes | None = None
@@ -166,7 +174,9 @@ async def _ask(
             body, kind = as_data(raw)
             if kind and not any(name.lower() == "content-type" for name in fields):
                 fields["Content-Type"] = kind
-        answer = await relay.ask(address, body, timeout=seconds, method=method, path=path, headers=fields)
+        answer = await relay.ask(
+            address, body, timeout=seconds, method=method, path=path, headers=fields, instance=instance
+        )
     write_body(answer.content)
     if answer.status >= 400:
         raise RelayError(f"The listener answered {answer.status} {answer.reason}".rstrip() + ".")
@@ -175,20 +185,21 @@ async def _ask(
 @click.command(name="open")
 @click.argument("address")
 @click.option("--path", default="", help="Path and query added to the address.")
+@_WHOM
 @gateway_options
-def open_(gateway: Gateway, address: str, path: str) -> None:
+def open_(gateway: Gateway, address: str, path: str, instance: str | None) -> None:
     """Open a socket and join it to standard input and output; the end of input closes our direction only.
 
     \b
     Example:
       fanway open db < query.bin > answer.bin
     """
-    run(_open(Relay(gateway), address, path))
+    run(_open(Relay(gateway), address, path, instance))
 
 
-async def _open(relay: Relay, address: str, path: str) -> None:
+async def _open(relay: Relay, address: str, path: str, instance: str | None) -> None:
     async with relay:
-        socket = await relay.open(address, path=path)
+        socket = await relay.open(address, path=path, instance=instance)
         sending = asyncio.create_task(_send_input(socket))
         try:
             async for fragment in socket.fragments():
@@ -209,24 +220,25 @@ async def _send_input(socket: Socket) -> None:
 @click.option(
     "-L", "--local", "locals_", multiple=True, required=True, metavar="[HOST:]PORT:ADDRESS", help="Repeatable."
 )
+@_WHOM
 @gateway_options
-def forward(gateway: Gateway, locals_: tuple[str, ...]) -> None:
+def forward(gateway: Gateway, locals_: tuple[str, ...], instance: str | None) -> None:
     """Make relayed sockets reachable as local TCP ports. The other end runs `fanway listen … --to tcp://…`.
 
     \b
     Example:
       fanway forward -L 5432:db
     """
-    run(_forward(gateway, [parse_forward(text) for text in locals_]))
+    run(_forward(gateway, [parse_forward(text) for text in locals_], instance))
 
 
-async def _forward(gateway: Gateway, forwards: list[tuple[str, int, str]]) -> None:
+async def _forward(gateway: Gateway, forwards: list[tuple[str, int, str]], instance: str | None) -> None:
     async with Relay(gateway) as relay:
         servers = []
         for host, port, address in forwards:
 
             async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str = address) -> None:
-                await serve_forward(relay, address, reader, writer)
+                await serve_forward(relay, address, reader, writer, instance)
 
             try:
                 server = await asyncio.start_server(serve, host, port, limit=READ_BYTES)
@@ -237,10 +249,16 @@ async def _forward(gateway: Gateway, forwards: list[tuple[str, int, str]]) -> No
         await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
-async def serve_forward(relay: Relay, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def serve_forward(
+    relay: Relay,
+    address: str,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    instance: str | None = None,
+) -> None:
     """Join one local TCP connection to a relayed socket; when that cannot be had, the TCP peer is reset."""
     try:
-        socket = await relay.open(address)
+        socket = await relay.open(address, instance=instance)
     except RelayError as error:
         reset(writer)
         say(f"{address}: {error}")

@@ -29,6 +29,7 @@ from fanway.listener_wire import (
     Terms,
     encode_renewal,
     encode_response,
+    instance_fields,
     listen_url,
     parse_command,
     reject_url,
@@ -99,9 +100,18 @@ class Listener(ConnectionStatus):
     `channel` is the latest control channel, `renewed` is set once its token has been renewed.
     """
 
-    def __init__(self, gateway: Gateway, address: str, handlers: Handlers, terms: Terms | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        address: str,
+        handlers: Handlers,
+        terms: Terms | None = None,
+        instance: str | None = None,
+    ) -> None:
         super().__init__()
         self.terms = terms or Terms()
+        self.instance = instance
+        self._fields = self.terms.headers() | instance_fields(instance)
         self.address = address
         self.handlers = handlers
         self.channel: ClientConnection | None = None
@@ -161,7 +171,7 @@ class Listener(ConnectionStatus):
         try:
             token = self._gateway.token(self._gateway.credential.scope or self.address)
             url = listen_url(self._gateway.socket_url, encode_address(self.address), self._id, self.terms.display_name)
-            channel = self.channel = await open_channel(self._gateway, url, token=token, headers=self.terms.headers())
+            channel = self.channel = await open_channel(self._gateway, url, token=token, headers=self._fields)
             self._backoff.reset()
             if self._settled.done():
                 self._settled = asyncio.get_running_loop().create_future()

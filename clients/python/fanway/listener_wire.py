@@ -7,12 +7,13 @@ the binary message after their command.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, urlencode
 
-from fanway.errors import RelayError
+from fanway.errors import ConfigurationError, RelayError
 
 CONTROL_BODY_BYTES = 64 * 1024  # a larger body goes by a rendezvous
 
@@ -111,6 +112,19 @@ class Terms:
             "Fanway-Discovery": discovery,
         }
         return {name: value for name, value in said.items() if value is not None}
+
+
+INSTANCE_HEADER = "Fanway-Instance"
+_INSTANCE = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+
+
+def instance_fields(instance: str | None) -> dict[str, str]:
+    """The header by which a listener has a name, and a sender names it; none for None. Raises ConfigurationError."""
+    if instance is None:
+        return {}
+    if not _INSTANCE.fullmatch(instance):
+        raise ConfigurationError(f"{instance!r} is no instance name: 1 to 64 of A-Z a-z 0-9 . _ ~ and -.")
+    return {INSTANCE_HEADER: instance}
 
 
 def listen_url(base: str, path: str, listener_id: str, display_name: str | None = None) -> str:

@@ -22,7 +22,7 @@ from fanway.errors import ConfigurationError, RelayError, RelayTimeoutError, fro
 from fanway.event import Data, Receipt, as_payload
 from fanway.exchange import Handler
 from fanway.listener import Handlers, Listener, Offer
-from fanway.listener_wire import Demand, Profile, Terms, connect_url
+from fanway.listener_wire import Demand, Profile, Terms, connect_url, instance_fields
 from fanway.session import Session
 from fanway.socket import Socket, open_socket
 from fanway.subscription import Subscription
@@ -167,6 +167,7 @@ class Relay:
         transport_security: Demand | None = None,
         is_public: bool | None = None,
         display_name: str | None = None,
+        instance: str | None = None,
     ) -> Callable[[H], H]:
         """Decorator: answer requests at an address, or take its sockets (`sockets=True`).
 
@@ -177,31 +178,36 @@ class Relay:
         The rest says what the relay shall be if it comes into being now, and must be if it exists:
         its `profile` (such as "netEvent": every message to every listener, no answers), whether its
         senders need a token and TLS ("none" or "required"), and how it shows in the discovery feed.
+        `instance` is a name by which senders can choose this listener among several at the address.
         `listener(address)` gives the listener's state.
         """
         terms = Terms(profile, client_authorization, transport_security, is_public, display_name)
 
         def register(handler: H) -> H:
             if sockets:
-                self.listen_with(address, Handlers(on_offer=_accepting(handler)), terms)
+                self.listen_with(address, Handlers(on_offer=_accepting(handler)), terms, instance)
             else:
-                self.listen_with(address, Handlers(on_request=handler), terms)
+                self.listen_with(address, Handlers(on_request=handler), terms, instance)
             return handler
 
         return register
 
-    def listen_with(self, address: str, handlers: Handlers, terms: Terms | None = None) -> Listener:
+    def listen_with(
+        self, address: str, handlers: Handlers, terms: Terms | None = None, instance: str | None = None
+    ) -> Listener:
         """The listener at an address, with these handlers added; the decorator `listen` in its plain form.
 
-        Raises ConfigurationError when it listens on other terms already.
+        Raises ConfigurationError when it listens on other terms or under another instance name already.
         """
         address = check_address(address)
         listener = self._listeners.get(address)
         if listener is None:
-            listener = self._listeners[address] = Listener(self.gateway, address, handlers, terms)
+            listener = self._listeners[address] = Listener(self.gateway, address, handlers, terms, instance)
             return listener
         if terms not in (None, Terms(), listener.terms):
             raise ConfigurationError(f"This program listens at {address!r} on other terms already.")
+        if instance not in (None, listener.instance):
+            raise ConfigurationError(f"This program listens at {address!r} under another instance name already.")
         mine = listener.handlers
         mine.on_request = handlers.on_request or mine.on_request
         mine.on_offer = handlers.on_offer or mine.on_offer
@@ -231,16 +237,19 @@ class Relay:
         method: str | None = None,
         path: str = "",
         headers: Mapping[str, str] | None = None,
+        instance: str | None = None,
     ) -> Answer:
         """Send an HTTP request to one listener and wait for its answer, whatever its status.
 
         `method` is POST with data, GET without. `path` (with a query if wanted) is added to the
-        address. Raises RelayError for what the gateway refuses: EndpointNotFoundError (nobody
-        listens), AuthorizationFailedError, RelayTimeoutError.
+        address. `instance` names the one listener to be asked. Raises RelayError for what the
+        gateway refuses: EndpointNotFoundError (nobody listens), AuthorizationFailedError,
+        RelayTimeoutError.
         """
         await self._settled()
         address = check_address(address)
         fields = {"ServiceBusAuthorization": self.gateway.token(self.gateway.credential.scope or address)}
+        fields |= instance_fields(instance)
         payload: bytes | None = None
         if data is not None:
             payload, _, kind = as_payload(data)
@@ -269,20 +278,23 @@ class Relay:
         subprotocols: Iterable[str] = (),
         headers: Mapping[str, str] | None = None,
         timeout: float = 70.0,
+        instance: str | None = None,
     ) -> Opening:
         """Open a socket to one listener: `async with relay.open("db") as socket`.
 
-        Raises RelayError: EndpointNotFoundError (nobody listens), the listener's own status when it
-        rejects, RelayTimeoutError after `timeout` seconds.
+        `instance` names the one listener that is wanted. Raises RelayError: EndpointNotFoundError
+        (nobody listens), the listener's own status when it rejects, RelayTimeoutError after
+        `timeout` seconds.
         """
         address = check_address(address)
+        named = instance_fields(instance)
 
         async def opener() -> Socket:
             await self._settled()
             route, mark, query = (encode_address(address) + _suffix(path)).partition("?")
             url = connect_url(self.gateway.socket_url, route, str(uuid.uuid4())) + (f"&{query}" if mark else "")
             token = self.gateway.token(self.gateway.credential.scope or address)
-            fields = [("ServiceBusAuthorization", token), *(headers or {}).items()]
+            fields = [("ServiceBusAuthorization", token), *named.items(), *(headers or {}).items()]
             return await open_socket(
                 url, self.gateway, headers=fields, subprotocols=subprotocols, timeout_seconds=timeout
             )

@@ -49,6 +49,14 @@ async def test_listeners_come_and_go(world: World) -> None:
         assert await event() == ("listener.offline", "-/sys/status/shop", gone)
 
 
+async def test_a_listener_with_a_name_is_told_by_it(world: World) -> None:
+    async with following(world) as event:
+        listener = await world.listen("shop", query="&sb-hc-instance=oslo-1")
+        assert (await event())[2]["instance"] == "oslo-1"
+        await listener.socket.close(1000, "bye")
+        assert (await event())[2]["instance"] == "oslo-1"
+
+
 async def test_one_that_is_lost_is_connecting_until_it_comes_back_or_does_not(world: World) -> None:
     realm = world.gateway.context.realms[world.namespace]
     async with following(world, "-/sys/status/hyco") as event:
