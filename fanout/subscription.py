@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from fanout.address import Pattern
 from fanout.event import Event
@@ -23,18 +23,37 @@ class Verdict(Enum):
 
 
 class Encoding(Protocol):
-    """How events become bytes on one kind of connection; a hashable singleton, so that bytes are shared."""
+    """How events become what one kind of outlet is offered; a hashable singleton, so that it is made once for all.
+
+    Connections are offered bytes; whoever has to look at each event is offered the events (`EVENTS`).
+    """
 
     @property
     def name(self) -> str: ...
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Event) -> Any:
         """One event, framed."""
         ...
 
-    def join(self, parts: list[bytes]) -> bytes:
-        """Several encoded events as the bytes of one write."""
+    def join(self, parts: list[Any]) -> Any:
+        """Several encoded events as the one thing that is offered; it has a length."""
         ...
+
+
+class _Events:
+    """Events as they are."""
+
+    name = "events"
+
+    def encode(self, event: Event) -> Event:
+        return event
+
+    def join(self, parts: list[Event]) -> list[Event]:
+        return parts
+
+
+EVENTS = _Events()
+"""For outlets that take a list of events, all that are due to them in the tick, in increasing offset."""
 
 
 class Outlet(Protocol):
@@ -50,12 +69,12 @@ class Outlet(Protocol):
         """
         ...
 
-    def offer(self, data: bytes) -> Verdict:
-        """The tick's bytes, offered at most once per tick: queued, if the backlog before them allows it."""
+    def offer(self, data: Any) -> Verdict:
+        """What the tick brings, offered at most once per tick: queued, if the backlog before them allows it."""
         ...
 
     def skip(self, relay: str, first: int, last: int) -> None:
-        """Told after DROPPED: of this relay key, some events between these offsets (inclusive) are missing."""
+        """Told after DROPPED and BEHIND: of this relay key, events between these offsets (inclusive) were not given."""
         ...
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fanout.event import Event
 from fanout.plan import Cohort, Plan
@@ -59,11 +59,11 @@ class _Sweep:
         self._callbacks = callbacks
         self.recheck: set[Outlet] = set()  # whose subscriptions or permissions changed since the gathering
         self._shares: list[_Share] = []
-        self._encoded: dict[Encoding, dict[int, bytes]] | None = {}  # what several shares hold is encoded once
+        self._encoded: dict[Encoding, dict[int, Any]] | None = {}  # what several shares hold is encoded once
         self._gather(careful)
         self._ahead = iter(self._shares[:])  # shares that turn up on the way are counted, not served
         self._share: _Share | None = None
-        self._data: bytes | None = None  # of this share, from the first outlet on that takes it
+        self._data: Any = None  # of this share, from the first outlet on that takes it
         self._outlets: Iterator[Outlet] = iter(())
 
     def serve(self, limit: int) -> bool:
@@ -95,8 +95,8 @@ class _Sweep:
                 return True
             self._outlets, self._data = iter(share.outlets), None
 
-    def _first_data(self, share: _Share, outlet: Outlet) -> bytes | None:
-        """The share's bytes once an outlet takes any; None, and its refusal noted, if this one does not."""
+    def _first_data(self, share: _Share, outlet: Outlet) -> Any:
+        """What the share offers, once an outlet takes any; None, and its refusal noted, if this one does not."""
         verdict = outlet.admit()
         if verdict is not Verdict.QUEUED:
             self._refused(share, outlet, verdict)
@@ -195,15 +195,15 @@ class _Sweep:
     def _refused(self, share: _Share, outlet: Outlet, verdict: Verdict) -> None:
         if verdict is Verdict.BEHIND:
             share.behind += 1
-            return
-        share.dropped += 1
+        else:
+            share.dropped += 1
         if share.spans is None:
             share.spans = self._spans(share.indexes)
         for relay, (first, last) in share.spans.items():
             outlet.skip(relay, first, last)
 
-    def _joined(self, share: _Share) -> bytes:
-        """The bytes of a share."""
+    def _joined(self, share: _Share) -> Any:
+        """What the outlets of a share are offered."""
         events, encode = self._events, share.encoding.encode
         if self._encoded is None:
             return share.encoding.join([encode(events[index]) for index in share.indexes])

@@ -14,7 +14,7 @@ from app.edge.asked import Asked
 from app.edge.control import ControlChannel
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
-from app.edge.feeds.feed import publish
+from app.edge.feeds.intake import publish
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage
 from app.edge.realm import NO_ENDPOINT, Admitted

@@ -93,7 +93,7 @@ def test_receipt_adds_up_with_one_over_its_budget_and_one_not_permitted(world: A
     world.tick.flush()
     assert world.receipts[number] == Receipt(matched=5, queued=3, behind=1, dropped=1)
     assert outlets[0].skips == [("a", 1, 1)]
-    assert (outlets[0].writes, outlets[1].writes, outlets[1].skips, denied.offers) == ([], [], [], 0)
+    assert (outlets[0].writes, outlets[1].writes, outlets[1].skips, denied.offers) == ([], [], [("a", 1, 1)], 0)
 
 
 def test_dropped_events_are_told_as_one_span_per_relay(world: Any) -> None:

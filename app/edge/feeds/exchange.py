@@ -10,7 +10,9 @@ from app.closes import Close
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
-from app.edge.feeds.feed import Beginning, Feed, Gate, find_beginning, publish
+from app.edge.feeds.feed import Beginning, Feed, find_beginning
+from app.edge.feeds.gate import Gate
+from app.edge.feeds.intake import publish
 from app.edge.feeds.lease import Lease
 from app.edge.origin import is_secure, remote_endpoint
 from app.edge.realm import Realm

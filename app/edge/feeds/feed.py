@@ -1,8 +1,6 @@
-"""Events in and out: publishing, and the way of one subscription from its start to the present.
+"""The way of one subscription from its start to the present.
 
-Theory. A `Mouth` is one relay's stream to one peer. The engine asks it once a tick whether it may be fed; it
-looks at the bytes still owed and closes a slow peer, or skips events and tells the gap as soon as it can. A
-`Feed` is one subscription with its mouth. If it begins in the past it is *behind*: the engine counts it so,
+Theory. A `Feed` is one subscription with its mouth. If it begins in the past it is *behind*: the engine counts it so,
 and it reads history in slices, never more than its peer takes. When a slice ends at the head of the stream and
 nothing is pending in the tick, it becomes live in the same breath. So there is no gap, no copy and no
 reordering at the seam; what history has lost meanwhile is told as a gap.
@@ -10,17 +8,11 @@ reordering at the seam; what history has lost meanwhile is told as a gap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.access.grant import Grant
-from app.edge.outflow import Outflow
-from app.edge.realm import Reach, Realm
-from app.namespace import Relay, Right
-from app.wire.native.publication import Publication
-from app.wire.native.query import Policy, Start
-from app.wire.native.receipt import PublishReceipt
+from app.edge.feeds.gate import Gate
+from app.edge.feeds.mouth import Mouth
+from app.wire.native.query import Start
 from fanout.address import Pattern
 from fanout.event import Event
 from fanout.history import Cursor, Gap, History
@@ -31,67 +23,6 @@ if TYPE_CHECKING:
 
 SLICE_BYTES = 128 * 1024
 HEARTBEAT_SECONDS = 15.0
-
-
-def publish(
-    realm: Realm,
-    relay: Relay,
-    address: str,
-    publication: Publication,
-    now: float,
-    on_receipt: Callable[[PublishReceipt], None] | None = None,
-) -> None:
-    """Accept an event: it has its place in the stream when this returns; the receipt comes after its flush.
-
-    The permission was checked by `app.edge.feeds.callers.may_publish`, which also gave the canonical address.
-    """
-    history = realm.history(relay)
-    event = publication.as_event(address, history.next_offset(), now)
-    history.append(event, now)
-    realm.touch(relay)
-    plan = realm.router.plan(relay.key, address)
-    if on_receipt is None:
-        realm.tick.publish(plan, event)
-        return
-    cursor, tell = str(history.cursor), on_receipt
-    realm.tick.publish(plan, event, lambda receipt: tell(PublishReceipt(event.id_in(history.epoch), cursor, *receipt)))
-
-
-def publish_run(realm: Realm, relay: Relay, events: Sequence[Event], now: float) -> None:
-    """Accept events of one relay, which ask for no receipt; their offsets are the next ones of its history."""
-    realm.history(relay).extend(events, now)
-    realm.touch(relay)
-    realm.router.publish(relay.key, events)
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """The permission check of a subscription: the grant, asked for each concrete address.
-
-    Gates are equal when they let the same through, whichever token they came from, so that a plan asks once
-    for all.
-    """
-
-    grant: Grant = field(compare=False)
-    relay: Relay
-    reach: Reach
-
-    @classmethod
-    def of(cls, grant: Grant, relay: Relay) -> Gate:
-        return cls(grant, relay, grant.reach)
-
-    def __call__(self, address: str) -> bool:
-        return self.grant.permits(Right.SUBSCRIBE, self.relay, address)
-
-
-class Voice(Encoding, Protocol):
-    """An encoding that can also say what is no event; empty where it has no words for it."""
-
-    def ready(self, relay: str, cursor: Cursor) -> bytes: ...
-
-    def gap(self, relay: str, from_: Cursor, to: Cursor, why: str) -> bytes: ...
-
-    def position(self, relay: str, cursor: Cursor) -> bytes: ...
 
 
 class Beginning(NamedTuple):
@@ -116,78 +47,6 @@ def find_beginning(history: History, start: Start) -> Beginning:
     else:
         after = history.head if start == "now" else history.oldest - 1
     return Beginning(Cursor(epoch, after), None, after)
-
-
-class Mouth:
-    """The outlet of one relay's stream to one peer. `on_slow` must end the connection, or at least this mouth."""
-
-    __slots__ = ("_missed", "_on_slow", "budget", "encoding", "history", "outflow", "policy", "realm", "relay")
-
-    def __init__(
-        self,
-        realm: Realm,
-        relay: Relay,
-        outflow: Outflow,
-        encoding: Voice,
-        on_slow: Callable[[], None],
-        policy: Policy,
-        budget: int,
-    ) -> None:
-        self.realm = realm
-        self.relay = relay
-        self.history = realm.history(relay)
-        self.outflow = outflow
-        self.encoding = encoding
-        self._on_slow = on_slow
-        self._missed: tuple[int, int] | None = None  # first and last offset skipped and not yet told
-        self.limit(policy, budget)
-
-    def limit(self, policy: Policy, budget: int) -> None:
-        """From now a peer that is owed more than `budget` bytes is slow, and `policy` says what then."""
-        self.policy, self.budget = policy, budget
-        self.outflow.lower_mark(budget)  # so that the transport tells when it has drained so far
-
-    # --- what the engine asks ---
-
-    def admit(self) -> Verdict:
-        """By the bytes owed before this tick. A slow peer with the policy `close` is on its way out after this."""
-        if self.outflow.is_paused and self.outflow.backlog() > self.budget:
-            if self.policy == "close":
-                self._on_slow()
-            return Verdict.DROPPED
-        return Verdict.QUEUED
-
-    def offer(self, data: bytes) -> Verdict:
-        outflow = self.outflow
-        if outflow.is_paused and self.admit() is Verdict.DROPPED:  # unless paused it owes less than any budget
-            return Verdict.DROPPED
-        if self._missed is not None:
-            self.tell_missed()
-        outflow.write(data)
-        return Verdict.QUEUED
-
-    def skip(self, relay: str, first: int, last: int) -> None:
-        self._missed = (first if self._missed is None else self._missed[0], last)
-
-    # --- what its connection asks ---
-
-    def tell_missed(self) -> None:
-        """Tell the gap that skipping has torn, if there is one; call it when the peer reads again."""
-        if self._missed is not None:
-            (first, last), self._missed = self._missed, None
-            epoch = self.history.epoch
-            gap = self.encoding.gap(self.relay.name, Cursor(epoch, first - 1), Cursor(epoch, last), "slow")
-            self.outflow.write(gap)
-
-    def tell_position(self) -> None:
-        """The heartbeat of a live stream that is not slow: everything up to here was seen."""
-        if self.outflow.is_paused:
-            return
-        self.realm.tick.flush()
-        self.tell_missed()
-        data = self.encoding.position(self.relay.name, self.history.cursor)
-        if data:
-            self.outflow.write(data)
 
 
 class Feed:
@@ -271,7 +130,7 @@ class Feed:
         return Verdict.BEHIND
 
     def skip(self, relay: str, first: int, last: int) -> None:
-        """Never called: it has not dropped anything."""
+        """It reads them from history."""
 
     # --- inside ---
 
@@ -319,9 +178,3 @@ class Feed:
         self._hold(self.mouth)
         if not self.is_over:
             self.on_live()
-
-
-def budget_of(context: Context, relay: Relay, wanted: int | None) -> int:
-    """The bytes a connection may be owed: the least of what the gateway, the relay and the subscriber say."""
-    allowed = min(relay.budget, context.settings.budgets.connection_bytes)
-    return allowed if wanted is None else min(allowed, wanted)

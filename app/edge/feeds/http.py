@@ -8,8 +8,10 @@ from app.closes import REVOCATIONS, SLOW_CONSUMER, TOKEN_EXPIRED, Close
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers
 from app.edge.feeds.exchange import Misdirected, Preflight, Publish, Subscribe
-from app.edge.feeds.feed import HEARTBEAT_SECONDS, Beginning, Feed, Gate, Mouth, budget_of
+from app.edge.feeds.feed import HEARTBEAT_SECONDS, Beginning, Feed
+from app.edge.feeds.gate import Gate
 from app.edge.feeds.long_poll import LongPoll
+from app.edge.feeds.mouth import Mouth, budget_of
 from app.edge.wheel import Deadline
 from app.errors import MethodNotAllowed, RelayError, TokenExpired
 from app.wire.http import Head, Headers

@@ -11,7 +11,9 @@ import orjson
 from app.closes import Close
 from app.edge.feeds.callers import cors_headers
 from app.edge.feeds.exchange import Subscribe
-from app.edge.feeds.feed import Beginning, Feed, Gate, Mouth
+from app.edge.feeds.feed import Beginning, Feed
+from app.edge.feeds.gate import Gate
+from app.edge.feeds.mouth import Mouth
 from app.edge.outflow import HIGH_BYTES
 from app.edge.wheel import Deadline
 from app.wire.http import Headers

@@ -1,8 +1,5 @@
 """Sessions: many subscriptions and publishes on one WebSocket, by the protocol `fanway.v1`.
 
-All live subscriptions of a session to one relay share a mouth, so that overlapping ones bring one copy; a
-subscription that begins in the past is told its history apart, marked with its number.
-
 Most of what a busy session says is publishes under headers that it, or another like it, has used before. So a header
 that was read and permitted once is looked up by its bytes, and what one read brings becomes one run.
 """
@@ -12,40 +9,28 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from app.access.grant import Grant
 from app.closes import Close
-from app.edge.feeds.callers import may_publish, may_publish_everywhere, may_subscribe
-from app.edge.feeds.feed import (
-    HEARTBEAT_SECONDS,
-    Feed,
-    Gate,
-    Mouth,
-    budget_of,
-    find_beginning,
-    publish,
-    publish_run,
-)
+from app.edge.feeds.callers import may_publish, may_publish_everywhere
+from app.edge.feeds.feed import HEARTBEAT_SECONDS
+from app.edge.feeds.intake import publish, publish_run
+from app.edge.feeds.session_feeds import MAX_SUBSCRIPTIONS, SessionFeeds
 from app.edge.feeds.socket import FeedSocket
 from app.edge.origin import is_secure
 from app.edge.realm import Realm, Recurring
 from app.errors import (
-    BadRequest,
-    ClaimMissing,
-    EndpointNotFound,
     KeysPending,
-    QuotaExceeded,
     RelayError,
     as_relay_error,
 )
-from app.namespace import Relay, Right
+from app.namespace import Relay
 from app.telemetry import new_tracking_id
 from app.wire.frames import TEXT, is_utf8
 from app.wire.http import Head
 from app.wire.native.publication import Publication
-from app.wire.native.query import SESSION_PROTOCOL, Policy
+from app.wire.native.query import SESSION_PROTOCOL
 from app.wire.native.receipt import PublishReceipt
 from app.wire.native.session import (
     MAX_HEADER_BYTES,
@@ -53,7 +38,6 @@ from app.wire.native.session import (
     Pub,
     Renew,
     SessionError,
-    SessionFrames,
     Sub,
     Unsub,
     encode_err,
@@ -61,23 +45,16 @@ from app.wire.native.session import (
     encode_pong,
     encode_published,
     encode_renewed,
-    encode_replayed,
     encode_session_bye,
-    encode_session_gap,
-    encode_subscribed,
-    encode_unsubscribed,
     parse_message,
     plain_address,
 )
-from fanout.address import Pattern
 from fanout.errors import FanoutError
 from fanout.event import Event, new_event
-from fanout.history import Gap
 
 if TYPE_CHECKING:
     from app.edge.context import Context
 
-MAX_SUBSCRIPTIONS = 1024
 REMEMBERED = 128  # addresses whose permission to publish is remembered, where it is not the whole relay's
 MOST_HEADER_BYTES = 256  # of a header that is remembered
 
@@ -90,13 +67,12 @@ V = TypeVar("V")
 class SessionSocket(FeedSocket):
     """One session. What is refused is answered with `err`; only broken messages and lost grants end it."""
 
-    __slots__ = ("_feeds", "_is_secure", "_mouths", "_places", "_recurring", "_whole")
+    __slots__ = ("_feeds", "_is_secure", "_places", "_recurring", "_whole")
 
     def __init__(self, context: Context, transport: asyncio.Transport, head: Head, realm: Realm, grant: Grant) -> None:
         limit = MAX_HEADER_BYTES + 1 + context.settings.limits.event_bytes
         super().__init__(context, transport, head, realm, None, grant, limit)
-        self._feeds: dict[int, SessionFeed] = {}
-        self._mouths: dict[Relay, Mouth] = {}
+        self._feeds = SessionFeeds(self)
         self._places: dict[str, tuple[Relay, str]] = {}
         self._whole: dict[Relay, Relay] = {}  # where every address may be published to
         self._recurring = realm.recurring_of(grant)
@@ -155,7 +131,7 @@ class SessionSocket(FeedSocket):
             limit = self.context.settings.limits.event_bytes
             message = parse_message(opcode, payload, limit)
         except SessionError as error:
-            self._refuse(error.error, r=error.r)
+            self.answer_err(error.error, r=error.r)
             return
         if not isinstance(message, Ping):
             self.note_work()
@@ -164,15 +140,15 @@ class SessionSocket(FeedSocket):
                 case Pub():
                     self._publish(message, payload)
                 case Sub():
-                    self._subscribe(message)
+                    self._feeds.subscribe(message)
                 case Unsub():
-                    self._unsubscribe(message)
+                    self._feeds.unsubscribe(message)
                 case Renew():
                     self._renew(message)
                 case Ping():
                     self.outflow.write(encode_pong(message.r))
         except (RelayError, FanoutError) as error:
-            self._refuse(as_relay_error(error), r=message.r)
+            self.answer_err(as_relay_error(error), r=message.r)
 
     def _publish(self, message: Pub, data: bytes) -> None:
         relay, address = self._place(message.address)
@@ -222,34 +198,6 @@ class SessionSocket(FeedSocket):
             self.context.counters["events"] += len(run)
             publish_run(self.realm, relay, run, now)
 
-    def _subscribe(self, message: Sub) -> None:
-        if message.sub in self._feeds:
-            raise BadRequest(f"The subscription {message.sub} exists already.")
-        if len(self._feeds) >= MAX_SUBSCRIPTIONS:
-            raise QuotaExceeded(f"A session holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
-        relay, pattern = may_subscribe(self.realm, self.lease.grant, message.pattern)
-        self.realm.touch(relay)
-        self.realm.tick.flush()
-        if self.is_ending:  # found too slow in that flush
-            return
-        mouth = self._mouth(relay)
-        policy = message.policy or relay.slow
-        budget = budget_of(self.context, relay, message.budget)
-        feed = SessionFeed(self.context, mouth, pattern, self._gate(relay), message.sub, policy, budget)
-        self._feeds[message.sub] = feed
-        self._tune(mouth)
-        beginning = find_beginning(mouth.history, message.start)
-        self.outflow.write(encode_subscribed(message.r, message.sub, relay.name, beginning.cursor))
-        feed.begin(beginning)
-
-    def _unsubscribe(self, message: Unsub) -> None:
-        if message.sub not in self._feeds:
-            raise EndpointNotFound(f"There is no subscription {message.sub}.")
-        self.realm.tick.flush()
-        if not self.is_ending:
-            self._drop(message.sub)
-            self.outflow.write(encode_unsubscribed(message.r, message.sub))
-
     def _renew(self, message: Renew) -> None:
         try:
             grant = self.context.authorizer.authorize(message.token, self.realm.namespace, None)
@@ -259,12 +207,7 @@ class SessionSocket(FeedSocket):
         self.lease.renew(grant)
         self._forget()
         self.outflow.write(encode_renewed(message.r, grant.expires_at))
-        for sub, feed in list(self._feeds.items()):
-            if grant.covers(Right.SUBSCRIBE, feed.mouth.relay, feed.pattern):
-                feed.regate(self._gate(feed.mouth.relay))
-            else:
-                self._drop(sub)
-                self._refuse(ClaimMissing("The renewed token does not cover this subscription."), sub=sub)
+        self._feeds.regrant(grant)
 
     def _renew_held(self, message: Renew) -> None:
         if self.is_ending or self.is_lost:
@@ -272,7 +215,7 @@ class SessionSocket(FeedSocket):
         try:
             self._renew(message)
         except RelayError as error:
-            self._refuse(error, r=message.r)
+            self.answer_err(error, r=message.r)
 
     # --- life and end ---
 
@@ -280,11 +223,7 @@ class SessionSocket(FeedSocket):
         """Something provisioned changed: the session ends with its grant, a subscription with its relay."""
         self._forget()
         self.lease.review()
-        for sub, feed in list(self._feeds.items()):
-            close = self.realm.ending(feed.mouth.relay, feed.pattern.prefix)
-            if close is not None:
-                self._drop(sub)
-                self._refuse(EndpointNotFound(f"{close.reason} Subscribe again."), sub=sub)
+        self._feeds.review()
 
     def end(self, close: Close) -> None:
         self.finish_unread()  # nothing is answered behind the goodbye
@@ -293,19 +232,13 @@ class SessionSocket(FeedSocket):
         super().end(close)
 
     def on_release(self) -> None:
-        for sub in list(self._feeds):
-            self._drop(sub)
+        self._feeds.end()
 
     def on_heartbeat(self) -> None:
-        """The position in each relay, but not while a subscription there is still behind it."""
-        behind = {feed.mouth for feed in self._feeds.values() if not feed.is_live}
-        for mouth in list(self._mouths.values()):
-            if mouth not in behind:
-                mouth.tell_position()
+        self._feeds.tell_positions()
 
     def on_caught_up(self) -> None:
-        for feed in list(self._feeds.values()):
-            feed.on_writable()
+        self._feeds.on_writable()
 
     # --- inside ---
 
@@ -315,65 +248,11 @@ class SessionSocket(FeedSocket):
         self._places.clear()
         self._recurring = self.realm.recurring_of(self.lease.grant)
 
-    def _gate(self, relay: Relay) -> Gate:
-        return Gate.of(self.lease.grant, relay)
-
-    def _mouth(self, relay: Relay) -> Mouth:
-        mouth = self._mouths.get(relay)
-        if mouth is None:
-            voice = SessionFrames(self.realm.history(relay).epoch)
-            mouth = Mouth(self.realm, relay, self.outflow, voice, self.on_slow, "close", relay.budget)
-            self._mouths[relay] = mouth
-        return mouth
-
-    def _tune(self, mouth: Mouth) -> None:
-        """A mouth follows the strictest of its subscriptions."""
-        feeds = [feed for feed in self._feeds.values() if feed.mouth is mouth]
-        if not feeds:
-            del self._mouths[mouth.relay]
-            return
-        policy: Policy = "drop" if all(feed.policy == "drop" for feed in feeds) else "close"
-        mouth.limit(policy, min(feed.budget for feed in feeds))
-
-    def _drop(self, sub: int) -> None:
-        feed = self._feeds.pop(sub)
-        feed.end()
-        self.realm.vacate(feed.mouth.relay)
-        self._tune(feed.mouth)
-
-    def _refuse(self, error: RelayError, *, r: int | None = None, sub: int | None = None) -> None:
+    def answer_err(self, error: RelayError, *, r: int | None = None, sub: int | None = None) -> None:
+        """Answer the message `r`, or tell what became of the subscription `sub`."""
         self.context.counters["refusals"] += 1
         if not (self.is_ending or self.is_lost):
             self.outflow.write(encode_err(error, new_tracking_id(None, self.context.node), r, sub))
-
-
-class SessionFeed(Feed):
-    """A subscription of a session; its history goes to it alone."""
-
-    __slots__ = ("_sub", "budget", "policy")
-
-    def __init__(
-        self,
-        context: Context,
-        mouth: Mouth,
-        pattern: Pattern,
-        gate: Gate,
-        sub: int,
-        policy: Policy,
-        budget: int,
-    ) -> None:
-        super().__init__(context, mouth, pattern, gate, is_sole=False)
-        self._sub = sub
-        self.policy: Policy = policy
-        self.budget = budget
-
-    def send(self, events: Iterable[Event]) -> None:
-        epoch = self.mouth.history.epoch
-        self.mouth.outflow.write(b"".join([encode_replayed(event, epoch, self._sub) for event in events]))
-
-    def send_gap(self, gap: Gap) -> None:
-        relay = self.mouth.relay.name
-        self.mouth.outflow.write(encode_session_gap(relay, gap.from_, gap.to, gap.why, self._sub))
 
 
 def _remember(memory: dict[K, V], key: K, value: V) -> None:

@@ -14,16 +14,10 @@ from app.access.grant import Grant
 from app.edge.credentials import credential_of
 from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
 from app.edge.feeds.exchange import raw_address
-from app.edge.feeds.feed import (
-    Feed,
-    Gate,
-    Mouth,
-    Voice,
-    budget_of,
-    find_beginning,
-    publish,
-    publish_run,
-)
+from app.edge.feeds.feed import Feed, find_beginning
+from app.edge.feeds.gate import Gate
+from app.edge.feeds.intake import publish, publish_run
+from app.edge.feeds.mouth import Mouth, Voice, budget_of
 from app.edge.feeds.session import SessionSocket
 from app.edge.feeds.socket import FeedSocket
 from app.edge.origin import is_secure

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.access.grant import Grant
-from app.edge.feeds.feed import Feed, Gate, Mouth, find_beginning, publish
+from app.edge.feeds.feed import Feed, find_beginning
+from app.edge.feeds.gate import Gate
+from app.edge.feeds.intake import publish
+from app.edge.feeds.mouth import Mouth
 from app.edge.outflow import Outflow
 from app.edge.realm import Realm
 from app.namespace import HistoryLimits, Namespace, Relay, Right

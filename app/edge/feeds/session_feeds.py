@@ -1,0 +1,170 @@
+"""What a session has subscribed to.
+
+All live subscriptions of a session to one relay share a mouth, so that overlapping ones bring one copy; a
+subscription that begins in the past is told its history apart, marked with its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from app.access.grant import Grant
+from app.edge.feeds.callers import may_subscribe
+from app.edge.feeds.feed import Feed, find_beginning
+from app.edge.feeds.gate import Gate
+from app.edge.feeds.mouth import Mouth, budget_of
+from app.errors import BadRequest, ClaimMissing, EndpointNotFound, QuotaExceeded
+from app.namespace import Relay, Right
+from app.wire.native.query import Policy
+from app.wire.native.session import (
+    SessionFrames,
+    Sub,
+    Unsub,
+    encode_replayed,
+    encode_session_gap,
+    encode_subscribed,
+    encode_unsubscribed,
+)
+from fanout.address import Pattern
+from fanout.event import Event
+from fanout.history import Gap
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+    from app.edge.feeds.session import SessionSocket
+
+MAX_SUBSCRIPTIONS = 1024
+
+
+class SessionFeeds:
+    """The subscriptions of one session, by the number that its client gave each."""
+
+    def __init__(self, session: SessionSocket) -> None:
+        self._session = session
+        self._context = session.context
+        self._realm = session.realm
+        self._outflow = session.outflow
+        self._feeds: dict[int, SessionFeed] = {}
+        self._mouths: dict[Relay, Mouth] = {}
+
+    def subscribe(self, message: Sub) -> None:
+        """Begin what is asked for, and answer. Raises RelayError where it may not be."""
+        if message.sub in self._feeds:
+            raise BadRequest(f"The subscription {message.sub} exists already.")
+        if len(self._feeds) >= MAX_SUBSCRIPTIONS:
+            raise QuotaExceeded(f"A session holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
+        relay, pattern = may_subscribe(self._realm, self._session.lease.grant, message.pattern)
+        self._realm.touch(relay)
+        self._realm.tick.flush()
+        if self._session.is_ending:  # found too slow in that flush
+            return
+        mouth = self._mouth(relay)
+        policy = message.policy or relay.slow
+        budget = budget_of(self._context, relay, message.budget)
+        feed = SessionFeed(self._context, mouth, pattern, self._gate(relay), message.sub, policy, budget)
+        self._feeds[message.sub] = feed
+        self._tune(mouth)
+        beginning = find_beginning(mouth.history, message.start)
+        self._outflow.write(encode_subscribed(message.r, message.sub, relay.name, beginning.cursor))
+        feed.begin(beginning)
+
+    def unsubscribe(self, message: Unsub) -> None:
+        """End it, and answer. Raises EndpointNotFound."""
+        if message.sub not in self._feeds:
+            raise EndpointNotFound(f"There is no subscription {message.sub}.")
+        self._realm.tick.flush()
+        if not self._session.is_ending:
+            self._drop(message.sub)
+            self._outflow.write(encode_unsubscribed(message.r, message.sub))
+
+    def regrant(self, grant: Grant) -> None:
+        """The session rests on another grant now; what that does not cover ends."""
+        for sub, feed in list(self._feeds.items()):
+            if grant.covers(Right.SUBSCRIBE, feed.mouth.relay, feed.pattern):
+                feed.regate(self._gate(feed.mouth.relay))
+            else:
+                self._drop(sub)
+                self._session.answer_err(ClaimMissing("The renewed token does not cover this subscription."), sub=sub)
+
+    def review(self) -> None:
+        """Something provisioned changed: a subscription ends with its relay."""
+        for sub, feed in list(self._feeds.items()):
+            close = self._realm.ending(feed.mouth.relay, feed.pattern.prefix)
+            if close is not None:
+                self._drop(sub)
+                self._session.answer_err(EndpointNotFound(f"{close.reason} Subscribe again."), sub=sub)
+
+    def on_writable(self) -> None:
+        """The peer has taken what it was owed."""
+        for feed in list(self._feeds.values()):
+            feed.on_writable()
+
+    def tell_positions(self) -> None:
+        """The position in each relay, but not while a subscription there is still behind it."""
+        behind = {feed.mouth for feed in self._feeds.values() if not feed.is_live}
+        for mouth in list(self._mouths.values()):
+            if mouth not in behind:
+                mouth.tell_position()
+
+    def end(self) -> None:
+        """Nothing of any of them follows."""
+        for sub in list(self._feeds):
+            self._drop(sub)
+
+    # --- inside ---
+
+    def _gate(self, relay: Relay) -> Gate:
+        return Gate.of(self._session.lease.grant, relay)
+
+    def _mouth(self, relay: Relay) -> Mouth:
+        mouth = self._mouths.get(relay)
+        if mouth is None:
+            voice = SessionFrames(self._realm.history(relay).epoch)
+            mouth = Mouth(self._realm, relay, self._outflow, voice, self._session.on_slow, "close", relay.budget)
+            self._mouths[relay] = mouth
+        return mouth
+
+    def _tune(self, mouth: Mouth) -> None:
+        """A mouth follows the strictest of its subscriptions."""
+        feeds = [feed for feed in self._feeds.values() if feed.mouth is mouth]
+        if not feeds:
+            del self._mouths[mouth.relay]
+            return
+        policy: Policy = "drop" if all(feed.policy == "drop" for feed in feeds) else "close"
+        mouth.limit(policy, min(feed.budget for feed in feeds))
+
+    def _drop(self, sub: int) -> None:
+        feed = self._feeds.pop(sub)
+        feed.end()
+        self._realm.vacate(feed.mouth.relay)
+        self._tune(feed.mouth)
+
+
+class SessionFeed(Feed):
+    """A subscription of a session; its history goes to it alone."""
+
+    __slots__ = ("_sub", "budget", "policy")
+
+    def __init__(
+        self,
+        context: Context,
+        mouth: Mouth,
+        pattern: Pattern,
+        gate: Gate,
+        sub: int,
+        policy: Policy,
+        budget: int,
+    ) -> None:
+        super().__init__(context, mouth, pattern, gate, is_sole=False)
+        self._sub = sub
+        self.policy: Policy = policy
+        self.budget = budget
+
+    def send(self, events: Iterable[Event]) -> None:
+        epoch = self.mouth.history.epoch
+        self.mouth.outflow.write(b"".join([encode_replayed(event, epoch, self._sub) for event in events]))
+
+    def send_gap(self, gap: Gap) -> None:
+        relay = self.mouth.relay.name
+        self.mouth.outflow.write(encode_session_gap(relay, gap.from_, gap.to, gap.why, self._sub))
