@@ -73,6 +73,12 @@ class Limits(_Part):
     )
     batch_lines: int = Field(default=10_000, ge=1, description="Most events in one NDJSON or CloudEvents batch.")
     batch_bytes: int = Field(default=1 << 20, ge=1, description="Largest batch, in bytes; beyond it 413.")
+    journal_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Largest size of `journal.db`, where durable relays keep their events; beyond it publishes to them "
+        "get 507. 0 is no limit but the disk.",
+    )
 
 
 class Deadlines(_Part):

@@ -1,8 +1,8 @@
 """The composition root: builds the parts, starts them in order, stops them in the reverse order.
 
-Start: data folder and certificate → registry (migrated, loaded, provisioned) → realms → management API →
+Start: data folder and certificate → registry (migrated, loaded, provisioned) → journal → realms → management API →
 sockets bound → serving → `connection.json` → ready. Stop: drain (new work refused, work under way finished,
-clients told) → sockets closed → registry closed.
+clients told) → sockets closed → journal and registry closed.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Gateway:
             self.opened = await open_registry(self.settings, self._clock)
             self.registry = self.opened.registry
             self.revocations = self.opened.revocations
-            undo.push_async_callback(self.registry.close)
+            undo.push_async_callback(self.opened.close)
             self.vouchers = open_vouchers(self.settings)
             self.context = self._build_context()
             self.tls = open_certificates(self.settings, self.opened.folder, self.hosts, self.registry.namespaces)
@@ -122,7 +122,7 @@ class Gateway:
         await self.vouchers.close()
         if self.tls is not None:
             self.tls.stop()
-        await self.registry.close()
+        await self.opened.close()
 
     def reload(self) -> None:
         """Read certificates anew whose files have changed, as SIGHUP does."""
@@ -221,6 +221,7 @@ class Gateway:
             wheel=Wheel(loop),
             clock=self._clock,
             realms={},
+            journal=self.opened.journal,
             max_connections=raise_file_limit() - RESERVED_FILES,
         )
 

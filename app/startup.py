@@ -1,4 +1,5 @@
-"""What stands before the gateway can serve: data folder, registry with its schema, root rule, provisioned relays."""
+"""What stands before the gateway can serve: data folder, registry and journal with their schemas, root rule,
+provisioned relays."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from app.namespace import HistoryLimits, Namespace, Right, Rule
 from app.provision import apply_provision, read_provision
 from app.store.database import Database, open_database, open_memory
 from app.store.folder import DataFolder
-from app.store.migrator import Migration, find_migrations, migrate, pending
+from app.store.journal import Journal, open_journal
+from app.store.migrator import JOURNAL, Migration, find_migrations, migrate, pending
 from app.store.registry import Registry
 from app.store.revocations import Revocations
 from app.store.settings import RelaySettings
@@ -23,13 +25,14 @@ from app.store.settings import RelaySettings
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open registry; close it at the end. `is_first_start`: the root key has just been made.
+    """An open registry and journal; close them at the end. `is_first_start`: the root key has just been made.
 
     `operator_token` opens what is no namespace's own. `is_emulated`: nothing of it is on disk, and nothing shall be.
     """
 
     registry: Registry
     revocations: Revocations
+    journal: Journal
     folder: DataFolder
     namespace: Namespace
     is_first_start: bool
@@ -40,6 +43,11 @@ class Opened:
     def root(self) -> Rule | None:
         """The rule that opens everything: the one made at the first start, else any with Manage."""
         return root_of(self.namespace)
+
+    async def close(self) -> None:
+        """Write what waits, and close both."""
+        await self.journal.close()
+        await self.registry.close()
 
     def write_connection(self, url: str, tls_url: str | None, authority: Path | None) -> None:
         """Tell clients in this folder how to reach and open the gateway; again whenever a namespace or a rule of one
@@ -87,11 +95,12 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
         token = _operator_token(settings, folder)
         if provision is not None:
             await apply_provision(provision, registry, namespace)
+        journal = await _open_journal(settings, folder)
     except BaseException:
         await database.close()
         raise
     is_first_start = is_first_start and not settings.emulator
-    return Opened(registry, revocations, folder, namespace, is_first_start, token, settings.emulator)
+    return Opened(registry, revocations, journal, folder, namespace, is_first_start, token, settings.emulator)
 
 
 async def _open(settings: Settings, folder: DataFolder) -> Database:
@@ -99,6 +108,16 @@ async def _open(settings: Settings, folder: DataFolder) -> Database:
         return await open_memory()
     folder.create()
     return await open_database(folder.database, alone=True)
+
+
+async def _open_journal(settings: Settings, folder: DataFolder) -> Journal:
+    journal = await open_journal(None if settings.emulator else folder.journal, settings.limits.journal_bytes)
+    try:
+        await migrate(journal, find_migrations(JOURNAL))
+    except BaseException:
+        await journal.close()
+        raise
+    return journal
 
 
 def _first_root(settings: Settings, folder: DataFolder) -> Rule:
@@ -124,14 +143,17 @@ def open_vouchers(settings: Settings) -> Vouchers:
 
 
 async def migrate_data(settings: Settings) -> list[Migration]:
-    """Bring the schema up to date and return what was applied. Raises `StoreError`, OSError."""
+    """Bring the schemas up to date and return what was applied. Raises `StoreError`, OSError."""
     folder = DataFolder(settings.data)
     folder.create()
-    database = await open_database(folder.database)
-    try:
-        return await migrate(database, find_migrations())
-    finally:
-        await database.close()
+    applied = []
+    for path, known in _schemas(folder):
+        database = await open_database(path)
+        try:
+            applied += await migrate(database, known)
+        finally:
+            await database.close()
+    return applied
 
 
 async def check_data(settings: Settings) -> list[Migration]:
@@ -139,15 +161,21 @@ async def check_data(settings: Settings) -> list[Migration]:
     if settings.relays is not None:
         read_provision(settings.relays)
     open_vouchers(settings)
-    known = find_migrations()
-    folder = DataFolder(settings.data)
-    if not folder.database.exists():
-        return known
-    database = await open_database(folder.database)
-    try:
-        return await pending(database, known)
-    finally:
-        await database.close()
+    waiting = []
+    for path, known in _schemas(DataFolder(settings.data)):
+        if not path.exists():
+            waiting += known
+            continue
+        database = await open_database(path)
+        try:
+            waiting += await pending(database, known)
+        finally:
+            await database.close()
+    return waiting
+
+
+def _schemas(folder: DataFolder) -> list[tuple[Path, list[Migration]]]:
+    return [(folder.database, find_migrations()), (folder.journal, find_migrations(JOURNAL))]
 
 
 def _relay_defaults(settings: Settings) -> RelaySettings:

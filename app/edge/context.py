@@ -13,6 +13,7 @@ from app.access.authorize import Authorizer
 from app.access.grant import Grant
 from app.closes import Close
 from app.edge.feeds.turns import Turns
+from app.edge.journal import Journal
 from app.edge.nowhere import Nowhere
 from app.edge.owed import Owed
 from app.edge.realm import Realm
@@ -60,6 +61,7 @@ class Context:
     wheel: Wheel
     clock: Callable[[], float]
     realms: dict[Namespace, Realm]
+    journal: Journal
     node: int = 0
     is_draining: bool = False
     has_wcf_relays: bool = False  # somewhere: then every request's relay is looked at first

@@ -1,4 +1,4 @@
-"""The data folder: database, root key, the file by which clients beside it find the gateway, certificates.
+"""The data folder: database, journal, root key, the file by which clients beside it find the gateway, certificates.
 
 Whoever can read it is the operator: the folder has mode 0700, every file in it 0600.
 """
@@ -23,6 +23,10 @@ class DataFolder:
     @property
     def database(self) -> Path:
         return self.path / "fanway.db"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.db"
 
     @property
     def root_key_file(self) -> Path:

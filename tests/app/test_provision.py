@@ -75,7 +75,7 @@ async def test_file_wins_for_what_it_names_and_deletes_nothing(tmp_path: Path) -
     await registry.put_rule(namespace, None, "extra", Right.SEND)
     await registry.close()
     opened = await open_registry(settings)
-    await opened.registry.close()
+    await opened.close()
     assert opened.namespace.rules["app"].creates_relays
     assert opened.namespace.relays["echo"].rules["listener"] == listener
     assert opened.namespace.rules["app"] == app, "generated keys are kept"
@@ -89,7 +89,7 @@ async def test_what_is_so_already_is_not_written_again(tmp_path: Path) -> None:
     for _ in range(3):
         starts.append(1000.0 + len(starts))
         opened = await open_registry(settings, lambda: starts[-1])
-        await opened.registry.close()
+        await opened.close()
         assert opened.namespace.relays["echo"].updated_at == (1000.0 if len(starts) < 3 else 1002.0)
         if len(starts) == 2:
             entry = {**CONTENT["relays"][0], "userMetadata": "new"}
@@ -156,7 +156,7 @@ async def test_namespaces_are_made_with_what_is_in_them(tmp_path: Path) -> None:
     keys = set()
     for _ in range(2):
         opened = await open_registry(settings)
-        await opened.registry.close()
+        await opened.close()
         assert [namespace.name for namespace in opened.registry.namespaces] == ["default", "tenant"]
         made = opened.registry.namespaces[1]
         assert made.aliases == {"tenant.example": "", "demo.example": "echo"}

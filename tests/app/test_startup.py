@@ -24,9 +24,9 @@ def settings_in(folder: Path, **flags: object) -> Settings:
 async def test_first_start_makes_one_key_and_the_second_keeps_it(tmp_path: Path) -> None:
     """S69: a random root key, generated once."""
     first = await open_registry(settings_in(tmp_path / "data"))
-    await first.registry.close()
+    await first.close()
     second = await open_registry(settings_in(tmp_path / "data"))
-    await second.registry.close()
+    await second.close()
     assert (first.is_first_start, second.is_first_start) == (True, False)
     assert first.root == second.root
     assert first.root is not None
@@ -38,7 +38,7 @@ async def test_all_that_a_start_writes_is_the_owners_only(tmp_path: Path) -> Non
     opened = await open_registry(settings_in(tmp_path / "data"))
     opened.write_connection("http://127.0.0.1:1", None, None)
     modes = modes_in(tmp_path / "data")
-    await opened.registry.close()
+    await opened.close()
     assert modes.keys() >= {"fanway.db", "root.key", "connection.json"}
     assert set(modes.values()) == {0o600}
     assert mode(opened.folder.path) == 0o700
@@ -68,15 +68,15 @@ async def test_renewed_root_key_reaches_the_files_of_the_folder(tmp_path: Path) 
         opened.write_connection("http://127.0.0.1:1", None, None)
         assert json.loads(opened.folder.connection_file.read_text())["key"] is None
     finally:
-        await opened.registry.close()
+        await opened.close()
 
 
 async def test_deleted_root_rule_does_not_come_back(tmp_path: Path) -> None:
     opened = await open_registry(settings_in(tmp_path))
     await opened.registry.delete_rule(opened.namespace, None, "RootManageSharedAccessKey")
-    await opened.registry.close()
+    await opened.close()
     opened = await open_registry(settings_in(tmp_path))
-    await opened.registry.close()
+    await opened.close()
     assert opened.root is None
 
 
@@ -84,7 +84,7 @@ async def test_defaults_of_relays_come_from_the_settings(tmp_path: Path) -> None
     settings = settings_in(tmp_path, history={"events": 7}, budgets={"connection_bytes": 2048})
     opened = await open_registry(settings)
     relay = opened.registry.ensure_dynamic(opened.namespace, "orders")
-    await opened.registry.close()
+    await opened.close()
     assert (relay.history.events, relay.history.keep, relay.budget) == (7, "memory", 2048)
 
 
@@ -113,6 +113,6 @@ async def test_a_folder_serves_one_gateway_at_a_time(tmp_path: Path) -> None:
             await open_registry(settings_in(tmp_path))
         assert await check_data(settings_in(tmp_path)) == []
     finally:
-        await first.registry.close()
+        await first.close()
     again = await open_registry(settings_in(tmp_path))
-    await again.registry.close()
+    await again.close()

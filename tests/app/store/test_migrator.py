@@ -8,7 +8,8 @@ import pytest
 
 from app.errors import MigrationMissing, StoreError
 from app.store.database import open_database
-from app.store.migrator import Migration, find_migrations, migrate, pending
+from app.store.journal import open_journal
+from app.store.migrator import JOURNAL, Migration, find_migrations, migrate, pending
 
 
 async def test_migrations_are_applied_once(tmp_path: Path) -> None:
@@ -48,12 +49,23 @@ async def test_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
         await database.close()
 
 
+async def test_parts_are_numbered_each_by_itself(tmp_path: Path) -> None:
+    known = find_migrations(JOURNAL)
+    assert [str(known[0]), str(find_migrations()[0])] == ["journal 0001 log", "0001 registry"]
+    journal = await open_journal(tmp_path / "journal.db")
+    try:
+        assert await migrate(journal, known) == known
+        assert await pending(journal, known) == []
+    finally:
+        await journal.close()
+
+
 def test_gap_or_odd_name_among_the_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MigrationMissing):
-        find_migrations(tmp_path)
+        find_migrations(folder=tmp_path)
     (tmp_path / "0002_b.sql").write_text("")
     with pytest.raises(MigrationMissing):
-        find_migrations(tmp_path)
+        find_migrations(folder=tmp_path)
     (tmp_path / "odd.sql").write_text("")
     with pytest.raises(MigrationMissing, match=r"odd\.sql"):
-        find_migrations(tmp_path)
+        find_migrations(folder=tmp_path)
