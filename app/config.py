@@ -222,7 +222,7 @@ class Settings(BaseSettings):
         default=None, description="Let relays come into being by use. Left alone: on loopback, or as an emulator."
     )
     cors_origins: tuple[str, ...] = Field(
-        default=("*",), description="Origins whose pages may use `/-/events`; `*` is any."
+        default=("*",), description="Origins whose pages may use `/-/events` and `/-/ask`; `*` is any."
     )
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="Addresses whose `X-Forwarded-*` headers are believed."

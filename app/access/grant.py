@@ -128,6 +128,13 @@ class Grant:
         held, wanted = _comparable(relay, self.scope), _comparable(relay, address)
         return wanted == held or wanted.startswith(held + "/")
 
+    def meets(self, relay: Relay, prefix: str) -> bool:
+        """Whether the token's audience takes in `prefix`, or lies below it."""
+        if self.reaches(relay, prefix):
+            return True
+        below = _comparable(relay, self.scope).startswith(_comparable(relay, prefix) + "/")
+        return below and self.relay in (None, relay)
+
     def require(self, right: Right, relay: Relay, address: str) -> None:
         """Return when `permits` holds.
 

@@ -30,8 +30,8 @@ from app.wire.frames import BINARY, TEXT, encode_frame
 from app.wire.http import Head
 
 if TYPE_CHECKING:
+    from app.edge.asker import Asker
     from app.edge.context import Context
-    from app.edge.requests import RelayedRequest
     from app.edge.sockets import WaitingSender
 
 _log = logging.getLogger("fanway.control")
@@ -85,12 +85,12 @@ class ControlChannel(CommandSocket):
         self.since = context.loop.time()
         self.base = base_url(context, transport, head, realm.namespace)
         self.realm, self.relay, self.address, self.grant = realm, relay, address, grant
-        self._waiting: dict[str, RelayedRequest] = {}
-        self._body_of: RelayedRequest | None = None
+        self._waiting: dict[str, Asker] = {}
+        self._body_of: Asker | None = None
         self._due: list[bytes] = []
         self._due_bytes = 0
-        self._due_requests: list[tuple[RelayedRequest, bytes | None]] = []  # with their bodies
-        self._awaited_by: set[WaitingSender | RelayedRequest] = set()
+        self._due_requests: list[tuple[Asker, bytes | None]] = []  # with their bodies
+        self._awaited_by: set[WaitingSender | Asker] = set()
         self._ends_at = context.clock() + channel_seconds(context, relay)  # unix seconds
         self._farewell: Deadline | None = None
         self._heartbeat: Deadline | None = None
@@ -110,7 +110,7 @@ class ControlChannel(CommandSocket):
 
     # --- commands out ---
 
-    def deliver(self, command: bytes, body: bytes | None = None, request: RelayedRequest | None = None) -> None:
+    def deliver(self, command: bytes, body: bytes | None = None, request: Asker | None = None) -> None:
         """Send a command and, adjacent to it, the one binary message of its body. Raises ListenerGone, Overloaded.
 
         Should the channel end before anything of it was written, `request` hears `on_undelivered`.
@@ -128,7 +128,7 @@ class ControlChannel(CommandSocket):
         if request is not None:
             self._due_requests.append((request, body))
 
-    def expect(self, request_id: str, request: RelayedRequest) -> None:
+    def expect(self, request_id: str, request: Asker) -> None:
         """Route the answer to `request_id` to `request`."""
         self._waiting[request_id] = request
 
@@ -143,11 +143,11 @@ class ControlChannel(CommandSocket):
         name = id.partition("_")[0].lower()
         return bool(name) and self.address == address and (self.id or "").partition("_")[0].lower() == name
 
-    def expect_visit(self, host: WaitingSender | RelayedRequest) -> None:
+    def expect_visit(self, host: WaitingSender | Asker) -> None:
         """Tell `host` when this listener is lost before it came to him."""
         self._awaited_by.add(host)
 
-    def forget_visit(self, host: WaitingSender | RelayedRequest) -> None:
+    def forget_visit(self, host: WaitingSender | Asker) -> None:
         self._awaited_by.discard(host)
 
     # --- answers in ---

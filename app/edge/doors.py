@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from app.edge import sockets, tickets, wcf
+from app.edge import gather, sockets, tickets, wcf
 from app.edge.asgi import AsgiExchange
 from app.edge.discovery import feed_for
 from app.edge.exchange import Exchange
@@ -56,6 +56,10 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
         _refuse_when_draining(connection.context)
         check_peer(connection.context, connection.transport, head)
         return feed_http.exchange_for(connection, head)
+    if head.path == gather.DOOR or head.path.startswith(gather.DOOR + "/"):
+        _refuse_when_draining(connection.context)
+        check_peer(connection.context, connection.transport, head)
+        return gather.exchange_for(connection, head)
     if head.path == tickets.DOOR:
         check_peer(connection.context, connection.transport, head)
         return tickets.exchange_for(connection, head)

@@ -12,8 +12,8 @@ from app.wire.azure.commands import Response, parse_command
 from app.wire.http import Head
 
 if TYPE_CHECKING:
+    from app.edge.asker import Asker
     from app.edge.context import Context
-    from app.edge.requests import RelayedRequest
 
 
 class RequestSocket(CommandSocket):
@@ -21,9 +21,9 @@ class RequestSocket(CommandSocket):
 
     __slots__ = ("_has_answered", "_request")
 
-    def __init__(self, context: Context, transport: asyncio.Transport, head: Head, request: RelayedRequest) -> None:
+    def __init__(self, context: Context, transport: asyncio.Transport, head: Head, request: Asker) -> None:
         super().__init__(context, transport, head)
-        self._request: RelayedRequest = request
+        self._request: Asker = request
         self._has_answered = False
 
     def begin(self, rest: bytes) -> None:

@@ -28,6 +28,7 @@ from app.closes import NORMAL, SENDER_LEFT
 from app.edge.admission import admit, check_admitted, find_listener
 from app.edge.allowances import accept_seconds, idle_seconds, response_seconds
 from app.edge.asked import Asked
+from app.edge.asker import Asker
 from app.edge.control import ControlChannel
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
@@ -76,7 +77,7 @@ class Stage(Enum):
     DONE = 5
 
 
-class RelayedRequest(Exchange):
+class RelayedRequest(Exchange, Asker):
     """An exchange that a listener answers."""
 
     door = Door.AZURE

@@ -10,6 +10,7 @@ from app.access.grant import Grant
 from app.closes import DRAINING, ENTITY_GONE, REPLACED, Close
 from app.edge.admission import admit, find_listener
 from app.edge.allowances import accept_seconds, most_listeners
+from app.edge.asker import Asker
 from app.edge.control import ControlChannel
 from app.edge.credentials import credential_of
 from app.edge.discovery import show_as
@@ -19,7 +20,6 @@ from app.edge.passage import check_passage, check_terms, terms_of
 from app.edge.peers import check_address
 from app.edge.realm import Realm
 from app.edge.request_socket import RequestSocket
-from app.edge.requests import RelayedRequest
 from app.edge.splice import SplicedSocket, join
 from app.edge.websocket import Socket
 from app.edge.wheel import Deadline
@@ -96,11 +96,11 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     if handshake.action is Action.CONNECT:
         return _connect(context, transport, head, wish)
     appointment = context.rendezvous.get(handshake.secret or "")
-    if context.has_network_rules and isinstance(appointment, WaitingSender | RelayedRequest):
+    if context.has_network_rules and isinstance(appointment, WaitingSender | Asker):
         check_address(appointment.listener.realm, remote_endpoint(context, transport, head)[0])  # not only the Host's
     if handshake.action is Action.ACCEPT and isinstance(appointment, WaitingSender):
         return _accept(context, transport, head, handshake, appointment)
-    if handshake.action is Action.REQUEST and isinstance(appointment, RelayedRequest):
+    if handshake.action is Action.REQUEST and isinstance(appointment, Asker):
         return RequestSocket(context, transport, head, appointment)
     if handshake.action is Action.REQUEST and context.nowhere.knows(handshake.id or "", handshake.secret or ""):
         return NowhereSocket(context, transport, head)

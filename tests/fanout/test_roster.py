@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanout.address import Pattern, check_pattern
 from fanout.roster import Roster
 
 
@@ -84,3 +86,63 @@ def test_roster_equals_a_naive_model_through_adds_and_removes(steps: list[tuple[
             assert (chosen is None) is (not reaching)
             if chosen is not None:
                 assert model[chosen] == max(reaching, key=len)
+
+
+SEGMENT = st.sampled_from(["a", "b", "c"])
+ADDRESS = st.lists(SEGMENT, max_size=4).map(lambda below: "/".join(["r/s", *below]))
+PATTERN = st.tuples(st.lists(st.one_of(SEGMENT, st.just("*")), max_size=4), st.sampled_from([[], ["**"]])).map(
+    lambda parts: check_pattern("/".join(["r/s", *parts[0], *parts[1]]))
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), ADDRESS), max_size=60), PATTERN)
+def test_who_matches_equals_a_naive_model_through_adds_and_removes(
+    steps: list[tuple[int, str]], pattern: Pattern
+) -> None:
+    roster: Roster[int] = Roster(lambda n: n - 1)
+    roster.add("r", "r/s/a", 100)  # another relay's
+    model: dict[int, str] = {}
+    for listener, address in steps:
+        if listener in model:
+            roster.remove(listener)
+            del model[listener]
+        else:
+            roster.add("r/s", address, listener)
+            model[listener] = address
+        found = roster.matching("r/s", pattern)
+        assert len({address for address, _ in found}) == len(found)
+        told = {listener: address for address, here in found for listener in here}
+        assert told == {each: address for each, address in model.items() if pattern.matches(address)}
+    for listener in list(model):
+        roster.remove(listener)
+    roster.remove(100)
+    assert (roster._relays, roster._places, roster._below) == ({}, {}, {})
+
+
+def test_who_matches_is_found_without_a_look_at_all_others() -> None:
+    """What is looked at are the places along the pattern."""
+    roster: Roster[int] = Roster(lambda n: n - 1)
+    for number in range(2000):
+        roster.add("r", f"r/{number}/status", number)
+
+    class Watched(dict[str, dict[str, None]]):
+        looks = 0
+
+        def get(self, *arguments: Any) -> Any:
+            Watched.looks += 1
+            return super().get(*arguments)
+
+    roster._below["r"] = Watched(roster._below["r"])
+    assert roster.matching("r", check_pattern("r/7/*")) == [("r/7/status", (7,))]
+    assert roster.matching("r", check_pattern("r/7/status")) == [("r/7/status", (7,))]
+    assert roster.matching("r", check_pattern("r/7/**")) == [("r/7/status", (7,))]
+    assert roster.matching("r", check_pattern("r/none/**")) == []
+    assert Watched.looks < 10
+    assert len(roster.matching("r", check_pattern("r/*/status"))) == 2000
+
+
+def test_a_relay_that_nobody_listens_on_matches_nothing() -> None:
+    roster = roster_with(("shop", "shop", "one"))
+    assert roster.matching("orders", check_pattern("orders/**")) == []
+    assert roster.matching("shop", check_pattern("shop/*")) == []
+    assert roster.matching("shop", check_pattern("shop/**")) == [("shop", ("one",))]

@@ -46,7 +46,7 @@ def encode_envelope(event: Event, epoch: str) -> bytes:
     content_type = event.content_type or ("text/plain" if event.is_text else "application/octet-stream")
     envelope["datacontenttype"] = content_type
     if event.payload:
-        name, data = _data(event, content_type)
+        name, data = data_member(event.payload, event.is_text, content_type)
         envelope[name] = data
     return orjson.dumps(envelope)
 
@@ -81,18 +81,19 @@ def gap_members(relay: str, from_: Cursor, to: Cursor, why: str) -> dict[str, st
     return {"relay": relay, "from": str(from_), "to": str(to), "why": why}
 
 
+def data_member(payload: bytes, is_text: bool, content_type: str) -> tuple[str, object]:
+    """Name and value of the member that holds a payload: JSON inline and verbatim, text as a string, else base64."""
+    if not is_json_type(media_type(content_type)):
+        if is_text:
+            return "data", payload.decode()
+    elif _is_json(payload):
+        return "data", orjson.Fragment(payload.translate(_LINE_BREAKS))
+    return "data_base64", base64.b64encode(payload).decode()
+
+
 def rfc3339(unix_time: float) -> str:
     """Unix seconds as RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _data(event: Event, content_type: str) -> tuple[str, object]:
-    if not is_json_type(media_type(content_type)):
-        if event.is_text:
-            return "data", event.payload.decode()
-    elif _is_json(event.payload):
-        return "data", orjson.Fragment(event.payload.translate(_LINE_BREAKS))
-    return "data_base64", base64.b64encode(event.payload).decode()
 
 
 def _is_json(payload: bytes) -> bool:

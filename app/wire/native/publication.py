@@ -105,7 +105,7 @@ def parse_publications(
     if "specversion" in ce_headers:
         _check_required(ce_headers)
     publication = make_publication(
-        ce_headers, body, _is_text(media, body), content_type, max_event_bytes=max_event_bytes
+        ce_headers, body, is_text_body(media, body), content_type, max_event_bytes=max_event_bytes
     )
     return Publications([publication], False)
 
@@ -163,7 +163,7 @@ def bare_publication(content_type: str | None, payload: bytes) -> Publication:
     """What is published of a message that was sent for another reason: its bytes, and what they are said to be."""
     if content_type is not None and (len(content_type) > MAX_METADATA_BYTES // 3 or "/" not in content_type):
         content_type = None
-    return Publication("", payload, _is_text(media_type(content_type), payload), content_type)
+    return Publication("", payload, is_text_body(media_type(content_type), payload), content_type)
 
 
 def media_type(content_type: str | None) -> str:
@@ -299,7 +299,8 @@ def _read_data(value: dict[str, Any], content_type: str | None) -> tuple[bytes, 
     return data.encode(), True, content_type
 
 
-def _is_text(media: str, payload: bytes) -> bool:
+def is_text_body(media: str, payload: bytes) -> bool:
+    """Whether a payload is text: its media type, if it has one, says so, and it is UTF-8."""
     return (not media or _TEXT_TYPE.fullmatch(media) is not None) and is_utf8(payload)
 
 

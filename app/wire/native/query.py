@@ -83,7 +83,7 @@ def parse_query(raw: str, transport: Transport) -> Query:
     Raises BadRequest (unknown, repeated or malformed options), Unsupported (options of later versions,
     or that the transport cannot honour, naming those that can).
     """
-    options = _split(raw)
+    options = split_options(raw)
     unknown = sorted(name for name in options if name not in _OPTIONS and name not in LATER_OPTIONS)
     if unknown:
         named = ", ".join(repr(name) for name in unknown)
@@ -114,7 +114,7 @@ def choose_transport(accept: Sequence[str], raw_query: str) -> Transport:
         return Transport.SSE
     if wanted & {"application/x-ndjson", "application/ndjson"}:
         return Transport.NDJSON
-    if "wait" in _split(raw_query):
+    if "wait" in split_options(raw_query):
         return Transport.LONG_POLL
     raise Unsupported(
         "Say how to deliver: 'Accept: text/event-stream', 'Accept: application/x-ndjson', "
@@ -172,7 +172,8 @@ def refuse_later(names: Iterable[str]) -> None:
         raise Unsupported(f"Not offered by this version: {named}.")
 
 
-def _split(raw: str) -> dict[str, str]:
+def split_options(raw: str) -> dict[str, str]:
+    """A query's options by name, without what begins with `sb-hc-`. Raises BadRequest where one stands twice."""
     try:
         pairs = parse_qsl(raw, keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=64)
     except ValueError as error:

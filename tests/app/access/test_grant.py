@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,6 +132,26 @@ def test_wildcard_that_reaches_too_far_is_403_and_a_wrong_audience_401() -> None
     with pytest.raises(ClaimMissing, match="'Listen' claim"):
         grant("home", Right.SEND).require_all(Right.LISTEN, relay, check_pattern("home/**"))
     grant("home", Right.LISTEN).require_all(Right.LISTEN, relay, check_pattern("home/**"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "prefix", "meets"),
+    [
+        ("", "home", True),
+        ("home", "home", True),
+        ("home", "home/x", True),
+        ("HOME/x", "home", True),
+        ("home/x/y", "home", True),
+        ("home/x", "home/x/y", True),
+        ("home/x", "home/y", False),
+        ("home/xy", "home/x", False),
+        ("homes/x", "home", False),
+    ],
+)
+def test_a_scope_meets_what_it_holds_and_what_it_lies_below(scope: str, prefix: str, meets: bool) -> None:
+    relay = Relay("home")
+    assert grant(scope).meets(relay, prefix) is meets
+    assert not replace(grant(scope), relay=Relay("home")).meets(relay, prefix)
 
 
 SEGMENTS = st.sampled_from(["a", "b", "ab", "A"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
+import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,9 +17,11 @@ from tokens import SECRET, signed
 from websockets.exceptions import InvalidStatus
 from worlds import World, running_gateway
 
+import app.edge
 from app.access.grant import Grant
 from app.namespace import Change, Relay, Right, Rule
 from app.wire.native.query import Transport
+from fanout.address import check_pattern
 
 PIECE = "x" * 4096
 
@@ -257,6 +261,49 @@ async def test_what_a_grant_does_not_permit_travels_on_no_way(
 def test_every_transport_stands_in_the_table_of_ways() -> None:
     """S03: a new way cannot come without being walked."""
     assert {transport for transport, _, _ in WAYS} == set(Transport) - {Transport.POST}
+
+
+def test_every_door_of_ours_is_known_to_these_tables() -> None:
+    """S03: events travel by the first, answers by the second, and nothing of a user's by the others."""
+    modules = (importlib.import_module(found.name) for found in pkgutil.walk_packages(app.edge.__path__, "app.edge."))
+    doors = {module.DOOR for module in modules if hasattr(module, "DOOR")}
+    assert doors == {"/-/events", "/-/ask", "/-/tickets"}
+
+
+# --- the way of answers: asking all ---
+
+GATHERED = ("ruled/**", "ruled/*", "ruled/*/*", "ruled/secret/*", "ruled/secret/a", "RULED/secret/**")
+
+
+@pytest.mark.parametrize("kind", ["signature", "web token"])
+@pytest.mark.parametrize("pattern", GATHERED)
+async def test_who_listens_where_a_grant_does_not_permit_to_ask_is_not_gathered(
+    world: World, pattern: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S03: allowed `ruled/**`, but not `ruled/secret/**`; nobody there is asked, counted, missing or shown."""
+    secret = [await world.listen(path) for path in ("ruled/secret/a", "ruled/secret")]
+    for path in ("ruled", "ruled/public", "ruled/public/a"):
+        await world.listen(path)
+    permits = Grant.permits
+    if kind == "web token":
+        token = signed({"ask": ["ruled/**"]})
+        monkeypatch.setattr(World, "auth", lambda *_, **__: {"ServiceBusAuthorization": token})
+
+    def narrowed(self: Grant, right: Right, relay: Relay, address: str) -> bool:
+        is_secret = address == "ruled/secret" or address.startswith("ruled/secret/")
+        return permits(self, right, relay, address) and not (right is Right.ASK and is_secret)
+
+    monkeypatch.setattr(Grant, "permits", narrowed)
+    answer = await world.client.post(f"/-/ask/{pattern}", content=b"?", headers=world.auth())
+    expected = [path for path in ("ruled", "ruled/public", "ruled/public/a") if check_pattern(pattern).matches(path)]
+    assert "secret" not in answer.text.partition("SystemTracker")[0]
+    if expected:
+        *lines, last = [json.loads(line) for line in answer.text.splitlines()]
+        assert sorted(line["address"] for line in lines) == expected
+        assert (last["asked"], last["answered"], last["missing"]) == (len(expected), len(expected), [])
+    else:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NoListener")
+    assert not any(listener.requests for listener in secret)
 
 
 LISTED = {"subscribe": ["ruled/public", "ruled/*", "ruled/eu/**"], "publish": ["ruled/**"]}
