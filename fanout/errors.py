@@ -17,3 +17,11 @@ class InvalidPattern(FanoutError):
 
 class InvalidCursor(FanoutError):
     """Not of the form `epoch:offset`."""
+
+
+class InvalidFilter(FanoutError):
+    """Not a filter by the dialects of `fanout.filters`, or one beyond their limits."""
+
+
+class FiltersTooCostly(FanoutError):
+    """One filter more than events of these addresses can be asked without being held up."""

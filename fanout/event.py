@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
+
+from fanout.address import encode_address
 
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
@@ -52,3 +55,23 @@ class Event(NamedTuple):
 
 new_event = tuple.__new__
 """`new_event(Event, (address, …, expires_at))`, all fields in order, is `Event(…)` without a call in between."""
+
+
+# --- the least that makes a valid CloudEvent of what a publisher left out ---
+
+DEFAULT_TYPE = "fanway.event"
+
+
+def default_source(address: str) -> str:
+    """`/` and the percent-encoded address."""
+    return "/" + encode_address(address)
+
+
+def default_content_type(is_text: bool) -> str:
+    """What bytes of unknown kind are, and text."""
+    return "text/plain" if is_text else "application/octet-stream"
+
+
+def rfc3339(unix_time: float) -> str:
+    """Unix seconds as RFC 3339 in UTC, to the millisecond; the time of an event is when it was accepted."""
+    return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -36,7 +36,19 @@ SDK = [
     "Ticket",
     "connect",
 ]
-ENGINE = {"address", "errors", "event", "history", "plan", "roster", "router", "subscription", "tick", "trie"}
+ENGINE = {
+    "address",
+    "errors",
+    "event",
+    "filters",
+    "history",
+    "plan",
+    "roster",
+    "router",
+    "subscription",
+    "tick",
+    "trie",
+}
 MODULES = [
     path
     for folder in ("app", "fanout", "clients/python/fanway")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -19,10 +18,9 @@ from app.closes import Close
 from app.wire.frames import TEXT, encode_frame
 from app.wire.native.publication import JSON, is_json_type, media_type
 from fanout.address import encode_address
-from fanout.event import Event
+from fanout.event import DEFAULT_TYPE, Event, default_content_type, default_source, rfc3339
 from fanout.history import Cursor
 
-DEFAULT_TYPE = "fanway.event"
 READY_TYPE = "fanway.ready"
 GAP_TYPE = "fanway.gap"
 CURSOR_TYPE = "fanway.cursor"
@@ -36,14 +34,14 @@ def encode_envelope(event: Event, epoch: str) -> bytes:
     envelope: dict[str, Any] = {
         "specversion": "1.0",
         "id": event.id_in(epoch),
-        "source": event.source or "/" + encode_address(event.address),
+        "source": event.source or default_source(event.address),
         "type": event.type or DEFAULT_TYPE,
         "time": event.time or rfc3339(event.received_at),
         **event.attributes,
         "fanwayaddress": event.address,
         "fanwaycursor": f"{epoch}:{event.offset}",
     }
-    content_type = event.content_type or ("text/plain" if event.is_text else "application/octet-stream")
+    content_type = event.content_type or default_content_type(event.is_text)
     envelope["datacontenttype"] = content_type
     if event.payload:
         name, data = data_member(event.payload, event.is_text, content_type)
@@ -89,11 +87,6 @@ def data_member(payload: bytes, is_text: bool, content_type: str) -> tuple[str, 
     elif _is_json(payload):
         return "data", orjson.Fragment(payload.translate(_LINE_BREAKS))
     return "data_base64", base64.b64encode(payload).decode()
-
-
-def rfc3339(unix_time: float) -> str:
-    """Unix seconds as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _is_json(payload: bytes) -> bool:

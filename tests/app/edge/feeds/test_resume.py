@@ -13,7 +13,7 @@ import pytest
 from subscribers import NdjsonStream, ndjson, publish, receive, session, socket, sse
 from worlds import World, running_gateway
 
-from app.wire.native.cloudevents import rfc3339
+from fanout.event import rfc3339
 
 RELAYS: list[dict[str, Any]] = [
     {"name": "short", "history": {"keep": "memory", "events": 5, "seconds": 3600, "bytes": 1 << 20}},
