@@ -1,17 +1,22 @@
 """Plans: the cached answer to "who gets events of this address", and the bounded cache of them.
 
-A plan does not list subscribers. It lists cohorts (all subscriptions of one relay with one pattern),
-which plans share: a subscriber joins or leaves a cohort in one step, however many plans use it, and
-10,000 plans over one `orders/**` cost no more than their own few references.
+A plan does not list subscribers. It lists cohorts (all subscriptions of one relay with one pattern and
+no filter), which plans share: a subscriber joins or leaves a cohort in one step, however many plans use
+it, and 10,000 plans over one `orders/**` cost no more than their own few references. Cohorts with a
+filter stand behind the sieve of their pattern, which says for each event who is in it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from fanout.address import Pattern
 from fanout.subscription import Encoding, Outlet, Subscription
+
+if TYPE_CHECKING:
+    from fanout.sieve import Sieve
 
 _Members = dict[Encoding, dict[Outlet, tuple[Subscription, ...]]]
 _NOBODY: _Members = {}  # never filled
@@ -19,7 +24,7 @@ _NONE: frozenset[Outlet] = frozenset()
 
 
 class Cohort:
-    """The subscriptions of one relay with one pattern, by encoding: exclusive outlets, and all others.
+    """The subscriptions of one relay with one pattern and filter, by encoding: exclusive outlets, and all others.
 
     An outlet with several subscriptions of this same pattern is one member.
     """
@@ -93,43 +98,48 @@ class Cohort:
 
 
 class Plan:
-    """Who gets events of one address of one relay: its cohorts, and the outlets to be asked event by event.
+    """Who gets events of one address of one relay: its cohorts, the sieves of those who want only some of them, and
+    the outlets to be asked event by event.
 
     `restricted` outlets hold a matching subscription that may not receive this address; whether another
     of theirs may is decided when the tick is written.
     """
 
-    __slots__ = ("address", "cohorts", "is_used", "relay", "restricted")
+    __slots__ = ("address", "cohorts", "is_used", "relay", "restricted", "sieves")
 
-    def __init__(self, relay: str, address: str, cohorts: list[Cohort]) -> None:
+    def __init__(self, relay: str, address: str, cohorts: list[Cohort], sieves: tuple[Sieve, ...] = ()) -> None:
         self.relay = relay
         self.address = address
         self.cohorts = cohorts
+        self.sieves = sieves
         self.restricted: set[Outlet] | frozenset[Outlet] = _NONE
-        for cohort in cohorts:
+        for cohort in self._all():
             if refused := cohort.refused(address):
                 self.restricted = refused | self.restricted
         self.is_used = False  # looked up since the cache last considered dropping it
 
     @property
     def size(self) -> int:
-        """How many outlets would get an event now. Walks them all: for people, not for the hot path."""
-        outlets = {outlet for cohort in self.cohorts for outlet in cohort.outlets()}
+        """How many outlets would get an event now, if all filters let it pass. Walks them all: for people."""
+        outlets = {outlet for cohort in self._all() for outlet in cohort.outlets()}
         return len(outlets) - sum(not self.reaches(outlet) for outlet in self.restricted & outlets)
 
     def reaches(self, outlet: Outlet) -> bool:
         """Whether any of the outlet's matching subscriptions may receive this address now."""
-        return any(s.may_receive(self.address) for cohort in self.cohorts for s in cohort.of(outlet))
+        return any(s.may_receive(self.address) for cohort in self._all() for s in cohort.of(outlet))
 
     def review(self, outlet: Outlet) -> None:
         """Ask the outlet's permission checks anew."""
         restricted = self.restricted if isinstance(self.restricted, set) else set()
         restricted.discard(outlet)
-        for cohort in self.cohorts:
+        for cohort in self._all():
             if not all(s.may_receive(self.address) for s in cohort.of(outlet)):
                 cohort.is_restricted = True
                 restricted.add(outlet)
         self.restricted = restricted or _NONE
+
+    def _all(self) -> Collection[Cohort]:
+        return [*self.cohorts, *(sieve.everybody for sieve in self.sieves)] if self.sieves else self.cohorts
 
 
 class PlanCache:
@@ -182,7 +192,11 @@ class PlanCache:
     def drop(self, relay: str) -> None:
         """Forget all plans of a relay; they are built again when wanted."""
         for plan in self._plans.pop(relay, {}).values():
-            plan.cohorts, plan.restricted = [], _NONE  # it still stands in a queue: let go of the subscribers
+            plan.cohorts, plan.sieves, plan.restricted = (
+                [],
+                (),
+                _NONE,
+            )  # it still stands in a queue: let go of the subscribers
 
     def _keep(self, plan: Plan) -> None:
         while len(self._kept) >= self._kept_limit:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fanout.address import Pattern
 from fanout.event import Event
+from fanout.filters import Filter
 from fanout.plan import Cohort, Plan, PlanCache
+from fanout.sieve import Load, Sieve
 from fanout.subscription import Outlet, Subscription
 from fanout.tick import Tick
 from fanout.trie import PatternTrie
@@ -26,20 +29,32 @@ class Snapshot(NamedTuple):
 
 
 class _Interest:
-    """The cohorts of one relay: all by the text of their pattern, and those of wildcards by match."""
+    """What one relay's subscribers hold, by the text of their pattern; and the wildcards among it by match."""
 
-    __slots__ = ("cohorts", "wildcards")
+    __slots__ = ("cohorts", "load", "sieves", "wildcards")
 
     def __init__(self) -> None:
-        self.cohorts: dict[str, Cohort] = {}
-        self.wildcards: PatternTrie[Cohort] = PatternTrie()
+        self.cohorts: dict[str, Cohort] = {}  # without a filter
+        self.sieves: dict[str, Sieve] = {}  # with one
+        self.wildcards: PatternTrie[Cohort | Sieve] = PatternTrie()
+        self.load: Load | None = None  # of the filters behind wildcards, once there are any
 
-    def match(self, address: str) -> list[Cohort]:
-        """The cohorts whose pattern matches a concrete address."""
+    @property
+    def is_empty(self) -> bool:
+        return not (self.cohorts or self.sieves)
+
+    def match(self, address: str) -> tuple[list[Cohort], tuple[Sieve, ...]]:
+        """What is held by patterns that match a concrete address."""
         found = self.wildcards.match(address) if self.wildcards else []
+        cohorts = [each for each in found if isinstance(each, Cohort)]
         if (cohort := self.cohorts.get(address)) is not None:  # no address holds a wildcard
-            found.append(cohort)
-        return found
+            cohorts.append(cohort)
+        if not self.sieves:
+            return cohorts, ()
+        sieves = [each for each in found if isinstance(each, Sieve)]
+        if (sieve := self.sieves.get(address)) is not None:
+            sieves.append(sieve)
+        return cohorts, tuple(sieves)
 
 
 class Router:
@@ -66,7 +81,7 @@ class Router:
         plan = self._plans.find(relay_key, address)
         if plan is None:
             interest = self._interests.get(relay_key)
-            plan = Plan(relay_key, address, interest.match(address) if interest else [])
+            plan = Plan(relay_key, address, *interest.match(address)) if interest else Plan(relay_key, address, [])
             self._plans.add(plan)
         return plan
 
@@ -79,29 +94,33 @@ class Router:
         else:
             self._tick.publish_all([(plans[event.address], event) for event in events])
 
+    def check_filter(self, relay_key: str, pattern: Pattern, filter: Filter) -> None:
+        """Raises `FiltersTooCostly` if a subscription with this pattern and filter would be refused now."""
+        interest = self._interests.get(relay_key) or _Interest()
+        sieve = interest.sieves.get(pattern.text) or self._new_sieve(interest, relay_key, pattern)
+        sieve.check(filter)
+
     def subscribe(self, subscription: Subscription) -> None:
         """Begin: it gets what is published from now on. What was published before is flushed first.
 
-        Raises ValueError if it would break an outlet's promise to be exclusive.
+        Raises `FiltersTooCostly`; ValueError if it would break an outlet's promise to be exclusive.
         """
         held = self._held.get(subscription.outlet, [])
         if held and (subscription.is_exclusive or held[0].is_exclusive):
             raise ValueError("an exclusive outlet has one subscription")
+        if subscription.filter is not None:
+            self.check_filter(subscription.relay, subscription.pattern, subscription.filter)
         self._tick.flush()
         self._held.setdefault(subscription.outlet, []).append(subscription)
-        interest = self._interests.setdefault(subscription.relay, _Interest())
-        cohort = interest.cohorts.get(subscription.pattern.text)
-        if cohort is None:
-            cohort = Cohort(subscription.relay, subscription.pattern)
-            interest.cohorts[subscription.pattern.text] = cohort
-            if not subscription.pattern.is_concrete:
-                interest.wildcards.insert(subscription.pattern, cohort)
-            for plan in self._touched(cohort):
-                plan.cohorts.append(cohort)
+        interest = self._interests.get(subscription.relay)
+        if interest is None:
+            interest = self._interests[subscription.relay] = _Interest()
+        holder = self._holder(interest, subscription) or self._open(interest, subscription)
+        cohort = holder if isinstance(holder, Cohort) else holder.everybody
         is_known_gate = subscription.may_receive in cohort.gates
-        cohort.join(subscription)
+        holder.join(subscription)
         if cohort.is_restricted or not is_known_gate:
-            for plan in self._touched(cohort):
+            for plan in self._touched(subscription):
                 plan.review(subscription.outlet)
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -125,8 +144,7 @@ class Router:
         """Its permissions changed: every plan follows at once, and so does what is still unwritten."""
         self._tick.recheck(outlet)
         for subscription in self._held.get(outlet, []):
-            cohort = self._interests[subscription.relay].cohorts[subscription.pattern.text]
-            for plan in self._touched(cohort):
+            for plan in self._touched(subscription):
                 plan.review(outlet)
 
     def snapshot(self) -> Snapshot:
@@ -134,40 +152,83 @@ class Router:
         return Snapshot(
             outlets=len(self._held),
             subscriptions=sum(map(len, self._held.values())),
-            patterns=sum(len(interest.cohorts) for interest in self._interests.values()),
+            patterns=sum(len({*interest.cohorts, *interest.sieves}) for interest in self._interests.values()),
             plans=len(self._plans),
         )
 
     def subscriptions(self, relay_key: str) -> int:
         """How many subscriptions a relay has."""
         interest = self._interests.get(relay_key)
-        return sum(sum(cohort.gates.values()) for cohort in interest.cohorts.values()) if interest else 0
+        if interest is None:
+            return 0
+        cohorts = [*interest.cohorts.values(), *(sieve.everybody for sieve in interest.sieves.values())]
+        return sum(sum(cohort.gates.values()) for cohort in cohorts)
+
+    def _holder(self, interest: _Interest, subscription: Subscription) -> Cohort | Sieve | None:
+        """Where a subscription stands, or is to stand."""
+        text = subscription.pattern.text
+        return interest.cohorts.get(text) if subscription.filter is None else interest.sieves.get(text)
+
+    def _open(self, interest: _Interest, subscription: Subscription) -> Cohort | Sieve:
+        """Make that place."""
+        relay, pattern = subscription.relay, subscription.pattern
+        holder: Cohort | Sieve
+        if subscription.filter is None:
+            interest.cohorts[pattern.text] = holder = Cohort(relay, pattern)
+            for plan in self._touched(subscription):
+                plan.cohorts.append(holder)
+        else:
+            interest.sieves[pattern.text] = holder = self._new_sieve(interest, relay, pattern)
+            for plan in self._touched(subscription):
+                plan.sieves += (holder,)
+        if not pattern.is_concrete:
+            interest.wildcards.insert(pattern, holder)
+        return holder
+
+    def _new_sieve(self, interest: _Interest, relay: str, pattern: Pattern) -> Sieve:
+        if pattern.is_concrete:
+            return Sieve(relay, pattern, Load())
+        if interest.load is None:
+            interest.load = Load()
+        return Sieve(relay, pattern, interest.load)
+
+    def _close(self, interest: _Interest, holder: Cohort | Sieve, subscription: Subscription) -> None:
+        """Nobody stands there any more."""
+        pattern = subscription.pattern
+        if isinstance(holder, Cohort):
+            del interest.cohorts[pattern.text]
+            for plan in self._touched(subscription):
+                plan.cohorts.remove(holder)
+        else:
+            del interest.sieves[pattern.text]
+            for plan in self._touched(subscription):
+                plan.sieves = tuple(sieve for sieve in plan.sieves if sieve is not holder)
+        if not pattern.is_concrete:
+            interest.wildcards.remove(pattern, holder)
+        if interest.is_empty:
+            del self._interests[subscription.relay]
 
     def _withdraw(self, subscription: Subscription) -> None:
         interest = self._interests[subscription.relay]
-        cohort = interest.cohorts[subscription.pattern.text]
-        cohort.leave(subscription)
+        holder = self._holder(interest, subscription)
+        assert holder is not None
+        holder.leave(subscription)
         self._tick.recheck(subscription.outlet)
+        cohort = holder if isinstance(holder, Cohort) else holder.everybody
         if cohort.is_restricted:
-            for plan in self._touched(cohort):
+            for plan in self._touched(subscription):
                 plan.review(subscription.outlet)
-        if cohort.gates:
-            return
-        for plan in self._touched(cohort):
-            plan.cohorts.remove(cohort)
-        if not subscription.pattern.is_concrete:
-            interest.wildcards.remove(subscription.pattern, cohort)
-        del interest.cohorts[subscription.pattern.text]
-        if not interest.cohorts:
-            del self._interests[subscription.relay]
+        if not cohort.gates:
+            self._close(interest, holder, subscription)
 
-    def _touched(self, cohort: Cohort) -> list[Plan]:
-        """The cached plans that an event for this cohort would use; none when it was cheaper to drop them."""
-        if cohort.pattern.is_concrete:
-            plan = self._plans.peek(cohort.relay, cohort.pattern.text)
+    def _touched(self, subscription: Subscription) -> list[Plan]:
+        """The cached plans that an event for this one would use; none when it was cheaper to drop them."""
+        relay, pattern = subscription.relay, subscription.pattern
+        if pattern.is_concrete:
+            plan = self._plans.peek(relay, pattern.text)
             return [] if plan is None else [plan]
-        plans = self._plans.of(cohort.relay)
+        plans = self._plans.of(relay)
         if len(plans) > self._patch_limit:
-            self._plans.drop(cohort.relay)
+            self._plans.drop(relay)
             return []
-        return [plan for plan in plans if cohort.pattern.matches(plan.address)]
+        return [plan for plan in plans if pattern.matches(plan.address)]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from fanout.address import Pattern
 from fanout.event import Event
+from fanout.filters import Filter
 
 
 class Verdict(Enum):
@@ -85,6 +86,7 @@ class Subscription:
     `relay` is the key of the relay that owns the pattern's addresses. `may_receive` is the permission
     check per concrete address; give equal callables to subscriptions with one grant and the engine asks
     each only once. `is_exclusive` promises that the outlet has this one subscription and never another.
+    `filter` narrows it to some of the pattern's events; those with equal ones have them asked only once.
     """
 
     relay: str
@@ -92,7 +94,11 @@ class Subscription:
     outlet: Outlet
     may_receive: Callable[[str], bool]
     is_exclusive: bool = False
+    filter: Filter | None = None
 
-    def accepts(self, address: str) -> bool:
-        """Whether this subscription gets an event at `address` of its relay: it matches, and is permitted now."""
-        return self.pattern.matches(address) and self.may_receive(address)
+    def accepts(self, event: Event) -> bool:
+        """Whether it gets this event of its relay: pattern and filter match, and the address is permitted now."""
+        address = event.address
+        if not (self.pattern.matches(address) and self.may_receive(address)):
+            return False
+        return self.filter is None or self.filter.matches(event)

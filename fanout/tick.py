@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from fanout.event import Event
+from fanout.filters import Attributes
 from fanout.plan import Cohort, Plan
 from fanout.subscription import Encoding, Outlet, Verdict
 
@@ -23,7 +24,7 @@ SLICE_SHIFT = 16  # so many bytes to one outlet count as one outlet more
 
 
 class Receipt(NamedTuple):
-    """What became of an event, in outlets: `matched` (after permission) = queued + behind + dropped."""
+    """What became of an event, in outlets: `matched` (after permission and filter) = queued + behind + dropped."""
 
     matched: int
     queued: int
@@ -59,6 +60,7 @@ class _Sweep:
         self._callbacks = callbacks
         self.recheck: set[Outlet] = set()  # whose subscriptions or permissions changed since the gathering
         self._shares: list[_Share] = []
+        self._relays: dict[int, str] | None = None  # of the events, when first wanted
         self._encoded: dict[Encoding, dict[int, Any]] | None = {}  # what several shares hold is encoded once
         self._gather(careful)
         self._ahead = iter(self._shares[:])  # shares that turn up on the way are counted, not served
@@ -144,8 +146,12 @@ class _Sweep:
         if careful:
             for share in shares:
                 share.outlets = [outlet for outlet in share.outlets if outlet not in careful]
-            for outlet in careful:
-                if indexes := self._permitted(outlet):
+            whose: dict[Outlet, list[Cohort]] = {}
+            for cohort in due:
+                for outlet in careful.intersection(cohort.outlets()):
+                    whose.setdefault(outlet, []).append(cohort)
+            for outlet, cohorts in whose.items():
+                if indexes := self._permitted(outlet, cohorts):
                     shares.append(_Share(outlet.encoding, indexes, [outlet]))
             shares[:] = [share for share in shares if share.outlets]
 
@@ -165,19 +171,19 @@ class _Sweep:
             share.outlets.append(outlet)
         self._shares += found.values()
 
-    def _permitted(self, outlet: Outlet) -> list[int]:
-        """The events the outlet is due by its subscriptions and permissions as they stand, asked one by one."""
+    def _permitted(self, outlet: Outlet, cohorts: Iterable[Cohort]) -> list[int]:
+        """The events the outlet is due by its subscriptions in these cohorts and its permissions as they stand."""
         found: set[int] = set()
-        for cohort, indexes in self._due.items():
+        for cohort in cohorts:
             subscriptions = cohort.of(outlet)
             if subscriptions:
-                addresses = ((index, self._events[index].address) for index in indexes)
+                addresses = ((index, self._events[index].address) for index in self._due[cohort])
                 found.update(i for i, address in addresses if any(s.may_receive(address) for s in subscriptions))
         return sorted(found)
 
     def _offer_rest(self, share: _Share, outlet: Outlet) -> None:
         """Offer what an outlet is still due of these events, as a share of its own; the others count as dropped."""
-        permitted = set(self._permitted(outlet))
+        permitted = set(self._permitted(outlet, self._due))
         lost = _Share(share.encoding, [index for index in share.indexes if index not in permitted], [])
         lost.dropped = 1
         kept = _Share(share.encoding, [index for index in share.indexes if index in permitted], [])
@@ -215,10 +221,11 @@ class _Sweep:
 
     def _spans(self, indexes: Sequence[int]) -> dict[str, tuple[int, int]]:
         """The first and last offset of these events, per relay."""
-        relays = {index: cohort.relay for cohort, due in self._due.items() for index in due}
+        if self._relays is None:  # with many cohorts too dear to be found anew for each share
+            self._relays = {index: cohort.relay for cohort, due in self._due.items() for index in due}
         spans: dict[str, tuple[int, int]] = {}
         for index in indexes:
-            relay, offset = relays[index], self._events[index].offset
+            relay, offset = self._relays[index], self._events[index].offset
             spans[relay] = (spans.get(relay, (offset, 0))[0], offset)
         return spans
 
@@ -268,7 +275,7 @@ class Tick:
 
     def publish_run(self, plan: Plan, events: Sequence[Event]) -> None:
         """The same for consecutive events of one plan, of which nobody wants receipts."""
-        if plan.cohorts:
+        if plan.cohorts or plan.sieves:
             self._collect(plan, events)
 
     def publish_all(self, planned: Iterable[tuple[Plan, Event]]) -> None:
@@ -276,7 +283,7 @@ class Tick:
         pending, due = self._events, self._due
         index = len(pending)
         for plan, event in planned:
-            if not plan.cohorts:
+            if not (plan.cohorts or plan.sieves):
                 continue
             pending.append(event)
             self._bytes += len(event.payload)
@@ -285,6 +292,8 @@ class Tick:
                     due[cohort].append(index)
                 else:
                     due[cohort] = [index]
+            if plan.sieves:
+                self._sift(plan, (event,), index)
             if plan.restricted:
                 self._careful |= plan.restricted
             index += 1
@@ -316,9 +325,23 @@ class Tick:
         self._bytes += sum([len(event.payload) for event in events])
         for cohort in plan.cohorts:
             self._due.setdefault(cohort, []).extend(range(first, len(self._events)))
+        if plan.sieves:
+            self._sift(plan, events, first)
         if plan.restricted:
             self._careful |= plan.restricted
         self._settle()
+
+    def _sift(self, plan: Plan, events: Sequence[Event], first: int) -> None:
+        """Note events, collected from index `first` on, for the cohorts whose filter each passes."""
+        due = self._due
+        for index, event in enumerate(events, first):
+            attributes = Attributes(event)
+            for sieve in plan.sieves:
+                for cohort in sieve.passed(attributes):
+                    if cohort in due:
+                        due[cohort].append(index)
+                    else:
+                        due[cohort] = [index]
 
     def _settle(self) -> None:
         if len(self._events) >= self._max_events or self._bytes >= self._max_bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from fanout.address import check_pattern
 from fanout.event import Event
+from fanout.filters import parse_filter
 from fanout.router import Router
 from fanout.subscription import Subscription, Verdict
 from fanout.tick import Receipt, Tick
@@ -82,36 +84,38 @@ class World:
         return RecordingOutlet(encoding or self.encoding)
 
     def subscribe(
-        self, pattern: str, outlet: RecordingOutlet | None = None, *, is_exclusive: bool = False
+        self, pattern: str, outlet: RecordingOutlet | None = None, *, is_exclusive: bool = False, filter: Any = None
     ) -> Subscription:
+        """`filter` is as in JSON, or None."""
         outlet = outlet or self.outlet()
         parsed = check_pattern(pattern)
-        subscription = Subscription(parsed.segments[0], parsed, outlet, outlet.may_receive, is_exclusive)
+        wanted = None if filter is None else parse_filter(filter)
+        subscription = Subscription(parsed.segments[0], parsed, outlet, outlet.may_receive, is_exclusive, wanted)
         self.router.subscribe(subscription)
         return subscription
 
-    def publish(self, address: str, payload: bytes = b"") -> int:
+    def publish(self, address: str, payload: bytes = b"", type: str | None = None) -> int:
         """Publish and ask for the receipt; the number of the event, under which its receipt will lie."""
         number = len(self.published)
-        event = self._accept(address, payload)
+        event = self._accept(address, payload, type)
         plan = self.router.plan(address.partition("/")[0], address)
         self.tick.publish(plan, event, lambda receipt: self.receipts.__setitem__(number, receipt))
         return number
 
-    def publish_run(self, address: str, count: int) -> None:
+    def publish_run(self, address: str, types: Sequence[str | None]) -> None:
         """Publish several events at once, asking for no receipt."""
-        events = [self._accept(address, b"") for _ in range(count)]
+        events = [self._accept(address, b"", type) for type in types]
         self.tick.publish_run(self.router.plan(address.partition("/")[0], address), events)
 
-    def publish_all(self, addresses: list[str]) -> None:
-        """Publish events of one relay at once, asking for no receipt."""
-        events = [self._accept(address, b"") for address in addresses]
-        self.router.publish(addresses[0].partition("/")[0], events)
+    def publish_all(self, places: Sequence[tuple[str, str | None]]) -> None:
+        """Publish events of one relay, each an address and a type, at once, asking for no receipt."""
+        events = [self._accept(address, b"", type) for address, type in places]
+        self.router.publish(events[0].address.partition("/")[0], events)
 
-    def _accept(self, address: str, payload: bytes) -> Event:
+    def _accept(self, address: str, payload: bytes, type: str | None) -> Event:
         relay = address.partition("/")[0]
         self.heads[relay] = self.heads.get(relay, 0) + 1
-        event = Event(address, self.heads[relay], str(len(self.published)), payload)
+        event = Event(address, self.heads[relay], str(len(self.published)), payload, type=type)
         self.published.append(event)
         return event
 

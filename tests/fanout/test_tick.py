@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fanout.event import Event
 from fanout.subscription import Subscription, Verdict
 from fanout.tick import Receipt
 
@@ -273,11 +274,22 @@ def test_narrowed_permission_takes_effect_on_what_this_tick_already_holds(world:
 
 PATTERNS = ["a", "a/x", "a/y", "a/*", "a/**", "a/x/**", "a/*/z", "b", "b/**", "b/x"]
 ADDRESSES = ["a", "a/x", "a/y", "a/x/z", "a/q/z", "b", "b/x"]
+TYPES = [None, "x", "y", "xy"]
+FILTERS: list[Any] = [
+    *(None, None, None),
+    {"exact": {"type": "x"}},
+    [{"exact": {"type": "x"}}],  # the same
+    {"any": [{"exact": {"type": "x"}}, {"exact": {"type": "y"}}]},
+    {"all": [{"exact": {"type": "xy"}}, {"prefix": {"fanwayaddress": "a"}}]},
+    {"exact": {"type": "y", "fanwayaddress": "a/x"}},
+    {"prefix": {"type": "x"}},
+    {"not": {"suffix": {"type": "y"}}},
+]
 STEPS = st.one_of(
-    st.tuples(st.just("publish"), st.sampled_from(ADDRESSES)),
-    st.tuples(st.just("publish"), st.sampled_from(ADDRESSES)),
-    st.tuples(st.just("subscribe"), st.sampled_from(PATTERNS), st.integers(0, 3)),
-    st.tuples(st.just("exclusive"), st.sampled_from(PATTERNS)),
+    st.tuples(st.just("publish"), st.sampled_from(ADDRESSES), st.sampled_from(TYPES)),
+    st.tuples(st.just("publish"), st.sampled_from(ADDRESSES), st.sampled_from(TYPES)),
+    st.tuples(st.just("subscribe"), st.sampled_from(PATTERNS), st.integers(0, 3), st.sampled_from(FILTERS)),
+    st.tuples(st.just("exclusive"), st.sampled_from(PATTERNS), st.sampled_from(FILTERS)),
     st.tuples(st.just("unsubscribe"), st.integers(0, 40), st.booleans()),
     st.tuples(st.just("leave"), st.integers(0, 10)),
     st.tuples(st.just("deny"), st.integers(0, 10), st.sampled_from(ADDRESSES)),
@@ -300,15 +312,15 @@ class Model:
         self.matched: list[int] = []
         self.ever_slow: set[Any] = set()
 
-    def accepts(self, outlet: Any, address: str) -> bool:
-        return any(s.outlet is outlet and s.accepts(address) for s in self.subscriptions)
+    def accepts(self, outlet: Any, event: Event) -> bool:
+        return any(s.outlet is outlet and s.accepts(event) for s in self.subscriptions)
 
-    def publish(self, address: str) -> None:
-        takers = [outlet for outlet in self.outlets if self.accepts(outlet, address)]
+    def publish(self, address: str, type: str | None) -> None:
+        event = self.world.published[self.world.publish(address, type=type)]
+        takers = [outlet for outlet in self.outlets if self.accepts(outlet, event)]
         for outlet in takers:
             self.due.setdefault(outlet, []).append(len(self.matched))
         self.matched.append(len(takers))
-        self.world.publish(address)
 
     def narrowed(self, outlet: Any) -> None:
         """Called after a change: what it is no longer due and has not got by now, it must never get."""
@@ -316,7 +328,7 @@ class Model:
         self.due[outlet] = [n for n in self.due.get(outlet, []) if self.place(n) in got or self.still_due(outlet, n)]
 
     def still_due(self, outlet: Any, number: int) -> bool:
-        return self.accepts(outlet, self.world.published[number].address)
+        return self.accepts(outlet, self.world.published[number])
 
     def place(self, number: int) -> tuple[str, int]:
         event = self.world.published[number]
@@ -327,10 +339,12 @@ class Model:
         if kind == "publish":
             self.publish(*arguments)
         elif kind == "subscribe":
-            self.subscriptions.append(world.subscribe(arguments[0], self.outlets[arguments[1]]))
+            pattern, number, filter = arguments
+            self.subscriptions.append(world.subscribe(pattern, self.outlets[number], filter=filter))
         elif kind == "exclusive":
             self.outlets.append(world.outlet())
-            self.subscriptions.append(world.subscribe(arguments[0], self.outlets[-1], is_exclusive=True))
+            pattern, filter = arguments
+            self.subscriptions.append(world.subscribe(pattern, self.outlets[-1], is_exclusive=True, filter=filter))
         elif kind == "unsubscribe" and self.subscriptions:
             index, is_flushed = arguments
             if is_flushed:
@@ -401,35 +415,42 @@ def test_every_outlet_gets_exactly_what_is_matched_and_permitted_once_and_in_ord
     assert world.router.is_empty
 
 
-@given(st.lists(st.lists(st.sampled_from(["a", "a/x", "a/y", "a/z"]), min_size=1, max_size=9)), st.integers(1, 6))
+PLACES = st.tuples(st.sampled_from(["a", "a/x", "a/y", "a/z"]), st.sampled_from(TYPES))
+
+
+@given(st.lists(st.lists(PLACES, min_size=1, max_size=9)), st.integers(1, 6))
 def test_events_of_several_addresses_at_once_reach_whom_they_reach_one_by_one(
-    new_world: Any, batches: list[list[str]], max_events: int
+    new_world: Any, batches: list[list[tuple[str, str | None]]], max_events: int
 ) -> None:
     received = []
     for at_once in (True, False):
         world = new_world(max_events=max_events)
         outlets = [world.subscribe(pattern, is_exclusive=pattern != "a/y").outlet for pattern in ("a/**", "a/x", "a/y")]
         world.subscribe("a/x", outlets[2])
+        outlets += [world.subscribe("a/*", filter=filter).outlet for filter in FILTERS]
         denied = world.outlet()
         denied.denied.add("a/x")
         world.subscribe("a/**", denied)
-        for addresses in batches:
+        for places in batches:
             if at_once:
-                world.publish_all(addresses)
+                world.publish_all(places)
             else:
-                for address in addresses:
-                    world.publish(address)
+                for address, type in places:
+                    world.publish(address, type=type)
         world.tick.flush()
         received.append([outlet.received for outlet in (*outlets, denied)])
     assert received[0] == received[1]
 
 
-RUNS = st.lists(st.tuples(st.sampled_from(["a/x", "a/y", "b"]), st.integers(1, 4)), max_size=12)
+RUNS = st.lists(
+    st.tuples(st.sampled_from(["a/x", "a/y", "b"]), st.lists(st.sampled_from(TYPES), min_size=1, max_size=4)),
+    max_size=12,
+)
 
 
 @given(RUNS, st.integers(1, 6))
 def test_a_run_reaches_whom_its_events_reach_one_by_one(
-    new_world: Any, runs: list[tuple[str, int]], max_events: int
+    new_world: Any, runs: list[tuple[str, list[str | None]]], max_events: int
 ) -> None:
     received = []
     for publishes_runs in (True, False):
@@ -437,12 +458,13 @@ def test_a_run_reaches_whom_its_events_reach_one_by_one(
         patterns = ("a/**", "a/x", "a/y", "b")
         outlets = [world.subscribe(pattern, is_exclusive=pattern == "a/x").outlet for pattern in patterns]
         world.subscribe("b", outlets[0])
-        for address, count in runs:
+        outlets += [world.subscribe("a/**", filter=filter, is_exclusive=True).outlet for filter in FILTERS]
+        for address, types in runs:
             if publishes_runs:
-                world.publish_run(address, count)
+                world.publish_run(address, types)
             else:
-                for _ in range(count):
-                    world.publish(address)
+                for type in types:
+                    world.publish(address, type=type)
         world.tick.flush()
         received.append([outlet.received for outlet in outlets])
     assert received[0] == received[1]

@@ -45,6 +45,7 @@ ENGINE = {
     "plan",
     "roster",
     "router",
+    "sieve",
     "subscription",
     "tick",
     "trie",

@@ -159,7 +159,7 @@ class Feed:
             if gap is not None:
                 self.send_gap(gap)
             events = history.events_after(self._offset, SLICE_BYTES)
-        permitted = [event for event in events if held.accepts(event.address)]
+        permitted = [event for event in events if held.accepts(event)]
         if events:
             self._offset = events[-1].offset
         if permitted:
