@@ -29,7 +29,7 @@ class Cohort:
     An outlet with several subscriptions of this same pattern is one member.
     """
 
-    __slots__ = ("exclusive", "gates", "is_restricted", "ordered", "pattern", "relay", "sole")
+    __slots__ = ("count", "exclusive", "gates", "is_restricted", "ordered", "pattern", "relay", "sole")
 
     def __init__(self, relay: str, pattern: Pattern) -> None:
         self.relay = relay
@@ -38,12 +38,14 @@ class Cohort:
         self.ordered: _Members = _NOBODY
         self.sole: Outlet | None = None  # the only outlet, if it is exclusive: the commonest audience of all
         self.gates: dict[Callable[[str], bool], int] = {}  # the distinct permission checks, counted
+        self.count = 0  # of its subscriptions
         self.is_restricted = False  # some gate once refused an address that the pattern matches
 
     def join(self, subscription: Subscription) -> None:
         members = self._members(subscription).setdefault(subscription.outlet.encoding, {})
         members[subscription.outlet] = (*members.get(subscription.outlet, ()), subscription)
         self.gates[subscription.may_receive] = self.gates.get(subscription.may_receive, 0) + 1
+        self.count += 1
         self._find_sole()
 
     def leave(self, subscription: Subscription) -> None:
@@ -55,6 +57,7 @@ class Cohort:
             members[subscription.outlet] = rest
         elif not members:
             del by_encoding[encoding]
+        self.count -= 1
         self.gates[subscription.may_receive] -= 1
         if not self.gates[subscription.may_receive]:
             del self.gates[subscription.may_receive]

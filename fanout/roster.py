@@ -93,6 +93,10 @@ class Roster(Generic[L]):
         """How many listen on the relay, at whatever address."""
         return sum(map(len, self._relays.get(relay_key, {}).values()))
 
+    def count_at(self, relay_key: str, address: str) -> int:
+        """How many listen at just this address of the relay."""
+        return len(self._relays.get(relay_key, {}).get(address, ()))
+
     def listeners(self, relay_key: str) -> list[L]:
         """All listeners of the relay."""
         return [listener for here in self._relays.get(relay_key, {}).values() for listener in here]

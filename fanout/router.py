@@ -43,6 +43,11 @@ class _Interest:
     def is_empty(self) -> bool:
         return not (self.cohorts or self.sieves)
 
+    @property
+    def everybody(self) -> list[Cohort]:
+        """All subscriptions, by their pattern, whatever their filters."""
+        return [*self.cohorts.values(), *(sieve.everybody for sieve in self.sieves.values())]
+
     def match(self, address: str) -> tuple[list[Cohort], tuple[Sieve, ...]]:
         """What is held by patterns that match a concrete address."""
         found = self.wildcards.match(address) if self.wildcards else []
@@ -159,10 +164,26 @@ class Router:
     def subscriptions(self, relay_key: str) -> int:
         """How many subscriptions a relay has."""
         interest = self._interests.get(relay_key)
+        return sum([cohort.count for cohort in interest.everybody]) if interest else 0
+
+    def count_at(self, relay_key: str, pattern: str) -> int:
+        """How many subscriptions of a relay have just this pattern."""
+        interest = self._interests.get(relay_key)
         if interest is None:
             return 0
-        cohorts = [*interest.cohorts.values(), *(sieve.everybody for sieve in interest.sieves.values())]
-        return sum(sum(cohort.gates.values()) for cohort in cohorts)
+        cohort, sieve = interest.cohorts.get(pattern), interest.sieves.get(pattern)
+        return (cohort.count if cohort else 0) + (sieve.everybody.count if sieve else 0)
+
+    def relay_keys(self) -> list[str]:
+        """The relays to which somebody subscribes."""
+        return list(self._interests)
+
+    def subscribers(self, relay_key: str) -> list[Subscription]:
+        """All subscriptions of a relay. Walks them all: for people, not for the hot path."""
+        interest = self._interests.get(relay_key)
+        if interest is None:
+            return []
+        return [s for cohort in interest.everybody for o in cohort.outlets() for s in cohort.of(o)]
 
     def _holder(self, interest: _Interest, subscription: Subscription) -> Cohort | Sieve | None:
         """Where a subscription stands, or is to stand."""

@@ -87,6 +87,7 @@ class Subscription:
     check per concrete address; give equal callables to subscriptions with one grant and the engine asks
     each only once. `is_exclusive` promises that the outlet has this one subscription and never another.
     `filter` narrows it to some of the pattern's events; those with equal ones have them asked only once.
+    `holder` is whoever has it, for those who ask who subscribes; the engine does not.
     """
 
     relay: str
@@ -95,6 +96,7 @@ class Subscription:
     may_receive: Callable[[str], bool]
     is_exclusive: bool = False
     filter: Filter | None = None
+    holder: object = None
 
     def accepts(self, event: Event) -> bool:
         """Whether it gets this event of its relay: pattern and filter match, and the address is permitted now."""

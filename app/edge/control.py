@@ -17,6 +17,7 @@ from app.access.grant import Grant
 from app.closes import RECYCLED, Close
 from app.edge.allowances import channel_seconds
 from app.edge.origin import base_url
+from app.edge.presence import Kind, Particulars
 from app.edge.realm import Realm
 from app.edge.refusal import told
 from app.edge.websocket import CommandSocket
@@ -61,11 +62,14 @@ class ControlChannel(CommandSocket):
         "grant",
         "id",
         "instance",
+        "number",
         "realm",
         "relay",
         "since",
         "tracking_id",
     )
+
+    kind: Kind = "listener"
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class ControlChannel(CommandSocket):
         instance: str | None,
     ) -> None:
         super().__init__(context, transport, head)
+        self.number = 0
         self.id, self.instance = listener_id, instance  # what a sender's filter names it by
         self.tracking_id = new_tracking_id(listener_id, context.node)
         self.since = context.loop.time()
@@ -104,9 +109,25 @@ class ControlChannel(CommandSocket):
         self.context.lives.add(self)
         self.context.counters["listeners"] += 1
         self.realm.status.tell_listener("online", self)
+        self.realm.presence.come(self)
         self._await_expiry()
         self._heartbeat = self.context.wheel.after(self.context.settings.deadlines.ping_seconds, self._beat)
         self.start_reading()
+
+    # --- who it is, for those who ask who is there ---
+
+    @property
+    def place(self) -> str:
+        return self.address
+
+    @property
+    def prefix(self) -> str:
+        return self.address
+
+    def particulars(self) -> Particulars:
+        since = self.context.clock() - (self.context.loop.time() - self.since)
+        names = {"listener": self.id, "instance": self.instance}
+        return Particulars("websocket", self.grant.holder, self.peer_address(), since, names)
 
     # --- commands out ---
 
@@ -228,6 +249,7 @@ class ControlChannel(CommandSocket):
         self.context.lives.discard(self)
         self.realm.roster.remove(self)
         self.realm.status.tell_listener("connecting" if returns else "offline", self, reason)
+        self.realm.presence.go(self)
         if self._awaited_by and self._farewell is None:
             self._farewell = self.context.wheel.after(FAREWELL_SECONDS, self._abandon)
         undelivered, self._due_requests = self._due_requests, []

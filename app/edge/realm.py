@@ -12,7 +12,9 @@ from app.access.client_certificate import Credential
 from app.access.grant import Grant, Limit
 from app.access.network import Network
 from app.closes import ENTITY_GONE, RELAY_MOVED, Close
-from app.edge.status import Fate, Status, is_system, system_relay
+from app.edge.presence import Presence
+from app.edge.status import Fate, Status
+from app.edge.system import is_system, system_relay
 from app.errors import EndpointNotFound
 from app.namespace import Change, Namespace, Relay, RelayTerms, Right
 from app.wire.native.publication import Publication
@@ -87,6 +89,7 @@ class Realm:
         self.router = Router(tick)
         self.system = system_relay()
         self.status = Status(self)
+        self.presence = Presence(self)
         self.roster: Roster[ControlChannel] = Roster(random.randrange)
         self.wcf_relays = sum(relay.profile.is_wcf for relay in namespace.relays.values())
         self.admitted: dict[tuple[Right, str, Credential | None], Admitted] = {}  # by right, raw path, token
@@ -167,7 +170,7 @@ class Realm:
         if entry is None or entry[0] is not relay:
             limits = relay.history
             events = limits.events if limits.keep == "memory" else 0
-            entry = relay, History(self._new_epoch(), events, limits.seconds, limits.bytes)
+            entry = relay, History(self.new_epoch(), events, limits.seconds, limits.bytes)
             self._histories[relay.key] = entry
         return entry[1]
 
@@ -179,12 +182,16 @@ class Realm:
         """Unix seconds."""
         return self._clock()
 
-    def _new_epoch(self) -> str:
-        """One that no other stream here has: it names events that came without an id."""
+    def new_epoch(self) -> str:
+        """One that no other stream here has: it names events that came without an id. `discard_epoch` it at its end."""
         while (epoch := secrets.token_hex(4)) in self._epochs:
             pass
         self._epochs.add(epoch)
         return epoch
+
+    def discard_epoch(self, epoch: str) -> None:
+        """The stream of this epoch is over."""
+        self._epochs.discard(epoch)
 
     def touch(self, relay: Relay) -> None:
         """Note that a dynamic relay is in use, so that it lingers from now."""
@@ -219,6 +226,7 @@ class Realm:
         for _, history in self._histories.values():
             history.prune(now)  # a relay where nothing is published any more cuts nothing by itself
         self.status.sweep()
+        self.presence.sweep()
         for relay, used_at in list(self._used_at.items()):
             if self._is_used(relay):
                 self._used_at[relay] = now
@@ -243,7 +251,7 @@ class Realm:
         if change.kind == "relay-removed":
             entry = self._histories.pop(change.relay.key, None)
             if entry is not None:
-                self._epochs.discard(entry[1].epoch)
+                self.discard_epoch(entry[1].epoch)
             self._used_at.pop(change.relay, None)
         elif change.kind == "relay-changed" and change.relay.key in self._histories:
             limits = change.relay.history

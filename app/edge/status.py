@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import orjson
-
-from app.namespace import HistoryLimits, Relay
-from app.wire.native.publication import JSON, Publication
+from app.edge.system import tell
+from app.namespace import Relay
 
 if TYPE_CHECKING:
     from app.edge.control import ControlChannel
     from app.edge.realm import Realm
 
-SYSTEM = "-"
 STATUS = "-/sys/status"
 RETURN_SECONDS = 60.0
 
@@ -29,16 +26,6 @@ State = Literal["online", "connecting", "offline"]
 Fate = Literal["created", "changed", "deleted"]
 Place = tuple[str, str, str, str]
 """Where a listener is, and as who: its relay's key, its address, its id and its instance name, '' where it has none."""
-
-
-def is_system(address: str) -> bool:
-    """Whether a decoded address is one of the gateway's own."""
-    return address.startswith("-/") or address == SYSTEM
-
-
-def system_relay() -> Relay:
-    """The relay of a namespace that is the gateway's own."""
-    return Relay(SYSTEM, history=HistoryLimits(events=256, seconds=300.0, bytes=1 << 18), is_system=True)
 
 
 class Status:
@@ -89,9 +76,4 @@ class Status:
         self._tell(f"fanway.listener.{state}", relay, about | ({"reason": reason} if reason else {}))
 
     def _tell(self, type: str, relay: Relay, about: dict[str, Any]) -> None:
-        realm, system = self._realm, self._realm.system
-        history, now = realm.history(system), realm.now()
-        publication = Publication("", orjson.dumps({"relay": relay.name, **about}), True, JSON, type)
-        event = publication.as_event(f"{STATUS}/{relay.name}", history.next_offset(), now)
-        history.append(event, now)
-        realm.router.publish(system.key, [event])
+        tell(self._realm, f"{STATUS}/{relay.name}", type, {"relay": relay.name, **about})

@@ -44,6 +44,12 @@ def test_listener_of_one_relay_is_not_chosen_for_another() -> None:
     assert roster.listeners("a") == ["outer"]
 
 
+def test_listeners_are_counted_at_their_own_address() -> None:
+    roster = roster_with(("a", "a", "one"), ("a", "a/b", "two"), ("a", "a/b", "three"))
+    assert [roster.count_at("a", address) for address in ("a", "a/b", "a/c")] == [1, 2, 0]
+    assert roster.count_at("b", "b") == 0
+
+
 def test_only_relays_with_a_listener_are_told() -> None:
     roster = roster_with(("a", "a", "one"), ("a", "a/b", "two"), ("b", "b", "three"))
     assert set(roster.relay_keys()) == {"a", "b"}

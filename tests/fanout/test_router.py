@@ -197,6 +197,20 @@ def test_snapshot_counts(world: Any) -> None:
     assert world.router.snapshot() == Snapshot(outlets=2, subscriptions=4, patterns=3, plans=1)
 
 
+def test_subscribers_of_a_relay_are_known_and_counted_by_pattern(world: Any) -> None:
+    session = world.outlet()
+    subscriptions = [world.subscribe(pattern, session) for pattern in ("a/x", "a/**", "a/x")]
+    subscriptions.append(world.subscribe("a/x"))
+    world.subscribe("b")
+    assert set(world.router.subscribers("a")) == set(subscriptions)
+    assert [world.router.count_at("a", pattern) for pattern in ("a/x", "a/**", "a/y")] == [3, 1, 0]
+    assert set(world.router.relay_keys()) == {"a", "b"}
+    world.router.leave(session)
+    assert world.router.subscribers("a") == subscriptions[3:]
+    assert (world.router.subscriptions("a"), world.router.count_at("a", "a/x")) == (1, 1)
+    assert world.router.subscribers("c") == []
+
+
 PARTS = st.sampled_from(["a", "b", "a/b", "b/a", "a/b/a"])
 
 

@@ -14,7 +14,6 @@ import fanway
 ROOT = Path(__file__).parents[2]
 SDK = [
     "Answer",
-    "Asking",
     "AuthorizationFailedError",
     "ConfigurationError",
     "ConnectionClosedError",
@@ -24,7 +23,6 @@ SDK = [
     "EndpointNotFoundError",
     "Event",
     "InvalidAddressError",
-    "ListenerAnswer",
     "QuotaExceededError",
     "Receipt",
     "Relay",
@@ -35,12 +33,12 @@ SDK = [
     "ServerBusyError",
     "Socket",
     "Subscription",
-    "Summary",
     "Ticket",
     "connect",
 ]
 ENGINE = {
     "address",
+    "census",
     "errors",
     "event",
     "filters",

@@ -10,7 +10,7 @@ from app.closes import Close
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
-from app.edge.feeds.feed import Beginning, Feed, find_beginning
+from app.edge.feeds.feed import Beginning, Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish
 from app.edge.feeds.lease import Lease
@@ -148,6 +148,7 @@ class Subscribe(EventsExchange):
 
     transport: Transport
     is_endless = True
+    session_id: str | None = None
 
     def start(self) -> None:
         if self.head.version != "1.1":
@@ -164,7 +165,7 @@ class Subscribe(EventsExchange):
         self.feed = self.make_feed(self.pattern, Gate.of(self.grant, self.relay))
         self.context.lives.add(self)
         self.realm.tick.flush()
-        beginning = find_beginning(self.realm.history(self.relay), self.beginning_at)
+        beginning = self.feed.find_beginning(self.beginning_at)
         self.open(beginning)
         self.feed.begin(beginning)
 

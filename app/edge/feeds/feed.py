@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.edge.feeds.client import Client, transport_of
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.mouth import Mouth
+from app.edge.presence import Following, Kind, Particulars, RollCall, is_presence
+from app.namespace import Relay
 from app.wire.native.query import Start
 from fanout.address import Pattern
 from fanout.event import Event
@@ -52,16 +55,38 @@ def find_beginning(history: History, start: Start) -> Beginning:
 class Feed:
     """One subscription. To the engine it is an outlet itself as long as it is behind."""
 
-    __slots__ = ("_context", "_gate", "_held", "_is_scheduled", "_is_sole", "_offset", "is_over", "mouth", "pattern")
+    __slots__ = (
+        "_client",
+        "_context",
+        "_following",
+        "_gate",
+        "_held",
+        "_is_scheduled",
+        "_is_sole",
+        "_offset",
+        "_since",
+        "is_over",
+        "mouth",
+        "number",
+        "pattern",
+    )
 
-    def __init__(self, context: Context, mouth: Mouth, pattern: Pattern, gate: Gate, *, is_sole: bool) -> None:
+    kind: Kind = "subscriber"
+
+    def __init__(
+        self, context: Context, client: Client, mouth: Mouth, pattern: Pattern, gate: Gate, *, is_sole: bool
+    ) -> None:
+        self._client = client
         self._context = context
+        self._following: Following | None = None  # of system addresses: who comes and goes
         self._gate = gate
         self._is_sole = is_sole
         self._held: Subscription | None = None  # what the engine has of us: behind with this, live with the mouth
         self._offset = 0  # all events up to here were sent, or were not for this subscription
         self._is_scheduled = False
+        self._since = mouth.realm.now()
         self.is_over = False
+        self.number = 0
         self.mouth = mouth
         self.pattern = pattern
 
@@ -75,16 +100,31 @@ class Feed:
 
     # --- what its connection asks ---
 
+    def find_beginning(self, start: Start) -> Beginning:
+        """Where it begins. The caller has flushed the tick; it tells the cursor, then calls `begin`."""
+        history = self.mouth.history
+        following = self._following = self.mouth.realm.presence.follow(self.mouth.relay, self.pattern)
+        beginning = find_beginning(history, start)
+        if following is None or (start != "now" and beginning.gap is None and following.can_begin(start)):
+            return beginning
+        place, gap = following.call_roll(), beginning.gap
+        if start != "now":  # what follows the cursor is lost
+            why = "history" if gap is None else gap.why
+            gap = Gap(beginning.cursor, place, why)
+        return Beginning(place if gap is None else beginning.cursor, gap, history.head)
+
     def begin(self, beginning: Beginning) -> None:
-        """Take up the stream. The caller has flushed the tick, asked `find_beginning` and told the cursor."""
+        """Take up the stream at what `find_beginning` has found."""
         self._offset = beginning.after
         if beginning.gap is not None:
             self.send_gap(beginning.gap)
-        if self._offset == self.mouth.history.head:
+        if self._is_caught_up:
             self._go_live()
         else:
             self._hold(self)
             self._catch_up()
+        if not self.is_over:
+            self.mouth.realm.presence.come(self)
 
     def on_writable(self) -> None:
         """The peer has caught up with its bytes."""
@@ -101,17 +141,46 @@ class Feed:
 
     def end(self) -> None:
         """No event of it is written from now on."""
+        if self.is_over:
+            return
         self.is_over = True
         held, self._held = self._held, None
         if held is not None:
             self.mouth.realm.router.unsubscribe(held)
+        if self._following is not None:
+            self._following.end()
+        self.mouth.realm.presence.go(self)
+
+    # --- who it is, for those who ask who is there ---
+
+    @property
+    def relay(self) -> Relay:
+        return self.mouth.relay
+
+    @property
+    def place(self) -> str:
+        return self.pattern.text
+
+    @property
+    def prefix(self) -> str:
+        return self.pattern.prefix
+
+    def particulars(self) -> Particulars:
+        client = self._client
+        transport, holder = transport_of(self.encoding), self._gate.grant.holder
+        return Particulars(transport, holder, client.peer_address(), self._since, {"session": client.session_id})
 
     # --- overridden where a replay sounds different ---
 
-    def send(self, events: list[Event]) -> None:
-        """Write events from history."""
-        encoding = self.mouth.encoding
-        self.mouth.outflow.write(encoding.join([encoding.encode(event) for event in events]))
+    def send(self, events: list[Event], epoch: str) -> None:
+        """Write events that are for this subscription alone."""
+        self.mouth.outflow.write(self.encoded(events, epoch))
+
+    def encoded(self, events: list[Event], epoch: str) -> bytes:
+        """Events of a stream of this epoch as the bytes of one write."""
+        encoding = self.mouth.encoding.in_epoch(epoch)
+        data: bytes = encoding.join([encoding.encode(event) for event in events])
+        return data
 
     def send_gap(self, gap: Gap) -> None:
         data = self.mouth.encoding.gap(self.mouth.relay.name, gap.from_, gap.to, gap.why)
@@ -143,38 +212,75 @@ class Feed:
         if self._held is not None:
             router.unsubscribe(self._held)
         is_exclusive = self._is_sole and outlet is self.mouth
-        self._held = Subscription(self.mouth.relay.key, self.pattern, outlet, self._gate, is_exclusive)
+        self._held = Subscription(self.mouth.relay.key, self.pattern, outlet, self._gate, is_exclusive, holder=self)
         router.subscribe(self._held)
+
+    @property
+    def _call(self) -> RollCall | None:
+        """The roll call that this subscription is in the midst of."""
+        return None if self._following is None else self._following.call
+
+    @property
+    def _is_caught_up(self) -> bool:
+        """Whether everything was told that happened before now."""
+        call = self._call
+        return self._offset == self.mouth.history.head and (call is None or call.is_told)
 
     def _catch_up(self) -> None:
         """Read slices until the peer has enough for now, or the present is reached."""
         self._is_scheduled = False
-        history, held = self.mouth.history, self._held
+        held = self._held
         if held is None or self.is_live or self.mouth.outflow.is_paused:
             return
-        try:
-            events = history.events_after(self._offset, SLICE_BYTES)
-        except LookupError:
-            self._offset, gap = history.resume(Cursor(history.epoch, self._offset))
-            if gap is not None:
-                self.send_gap(gap)
-            events = history.events_after(self._offset, SLICE_BYTES)
-        permitted = [event for event in events if held.accepts(event)]
-        if events:
-            self._offset = events[-1].offset
+        permitted = [event for event in self._read() if held.accepts(event)]
+        if (call := self._call) is not None:
+            permitted = [call.place(event) for event in permitted if not is_presence(event.address)]
+            permitted += call.take(held, self.mouth.realm.now())
         if permitted:
-            self.send(permitted)
+            self.send(permitted, self.mouth.history.epoch if call is None else call.epoch)
+        if not self.is_over and self._is_caught_up:
+            self.mouth.realm.tick.flush()
         if self.is_over:
             return
-        if self._offset == history.head:
-            self.mouth.realm.tick.flush()
-        if self._offset == history.head:
+        if self._is_caught_up:
             self._go_live()
         elif not self._is_scheduled:
             self._is_scheduled = True
             self._context.loop.call_soon(self._catch_up)
 
+    def _read(self) -> list[Event]:
+        """The next slice of history; if what comes next is lost, that is told, and the next slice goes on behind it."""
+        history = self.mouth.history
+        if self._call is not None and is_presence(self.pattern.prefix):
+            self._offset = history.head  # the roll call tells it all
+        try:
+            events = history.events_after(self._offset, SLICE_BYTES)
+        except LookupError:
+            self._tell_gap()
+            return []
+        if events:
+            self._offset = events[-1].offset
+        return events
+
+    def _tell_gap(self) -> None:
+        """What comes next is lost. Who follows presence is told anew who is there."""
+        history, following = self.mouth.history, self._following
+        reached = Cursor(history.epoch, self._offset)
+        if following is None:
+            self._offset, gap = history.resume(reached)
+        else:
+            reached = reached if following.call is None else following.call.cursor
+            self._offset, gap = history.head, Gap(reached, following.call_roll(), "history")
+        if gap is not None:
+            self.send_gap(gap)
+
     def _go_live(self) -> None:
+        if self._following is not None and (call := self._following.call) is not None:
+            history = self.mouth.history
+            self._following.end_roll()
+            self.send([call.closing(history.head, self.mouth.realm.now())], history.epoch)
+            if self.is_over:  # a poll, answered
+                return
         self._hold(self.mouth)
         if not self.is_over:
             self.on_live()

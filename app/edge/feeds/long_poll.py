@@ -107,14 +107,13 @@ class _PollFeed(Feed):
     __slots__ = ("_poll",)
 
     def __init__(self, poll: LongPoll, mouth: Mouth, pattern: Pattern, gate: Gate) -> None:
-        super().__init__(poll.context, mouth, pattern, gate, is_sole=True)
+        super().__init__(poll.context, poll, mouth, pattern, gate, is_sole=True)
         self._poll = poll
 
-    def send(self, events: list[Event]) -> None:
-        encoding = self.mouth.encoding
-        data = encoding.join([encoding.encode(event) for event in events])
-        self._poll.found(data, Cursor(self.mouth.history.epoch, events[-1].offset))
-        self._poll.answer()
+    def send(self, events: list[Event], epoch: str) -> None:
+        self._poll.found(self.encoded(events, epoch), Cursor(epoch, events[-1].offset))
+        if epoch == self.mouth.history.epoch:  # not in the midst of a roll call, where no poll can go on
+            self._poll.answer()
 
     def send_gap(self, gap: Gap) -> None:
         self._poll.found(self.mouth.encoding.gap(self.mouth.relay.name, gap.from_, gap.to, gap.why), gap.to)

@@ -29,6 +29,9 @@ class Voice(Encoding, Protocol):
 
     def position(self, relay: str, cursor: Cursor) -> bytes: ...
 
+    def in_epoch(self, epoch: str) -> Voice:
+        """The same for another stream."""
+
 
 class Mouth:
     """The outlet of one relay's stream to one peer. `on_slow` must end the connection, or at least this mouth."""

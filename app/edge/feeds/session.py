@@ -67,7 +67,7 @@ V = TypeVar("V")
 class SessionSocket(FeedSocket):
     """One session. What is refused is answered with `err`; only broken messages and lost grants end it."""
 
-    __slots__ = ("_feeds", "_is_secure", "_places", "_recurring", "_whole")
+    __slots__ = ("_feeds", "_is_secure", "_places", "_recurring", "_whole", "session_id")
 
     def __init__(self, context: Context, transport: asyncio.Transport, head: Head, realm: Realm, grant: Grant) -> None:
         limit = MAX_HEADER_BYTES + 1 + context.settings.limits.event_bytes
@@ -77,6 +77,7 @@ class SessionSocket(FeedSocket):
         self._whole: dict[Relay, Relay] = {}  # where every address may be published to
         self._recurring = realm.recurring_of(grant)
         self._is_secure = is_secure(context, transport, head)
+        self.session_id = secrets.token_hex(8)
 
     def begin(self, rest: bytes) -> None:
         self.hold(rest)
@@ -84,7 +85,7 @@ class SessionSocket(FeedSocket):
         self.start_life()
         expires_at = self.lease.grant.expires_at
         hi = encode_hi(
-            secrets.token_hex(8),
+            self.session_id,
             self.realm.namespace.name,
             max_event_bytes=self.context.settings.limits.event_bytes,
             max_subs=MAX_SUBSCRIPTIONS,

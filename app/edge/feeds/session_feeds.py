@@ -6,12 +6,11 @@ subscription that begins in the past is told its history apart, marked with its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
 from app.edge.feeds.callers import may_subscribe
-from app.edge.feeds.feed import Feed, find_beginning
+from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.mouth import Mouth, budget_of
 from app.errors import BadRequest, ClaimMissing, EndpointNotFound, QuotaExceeded
@@ -31,7 +30,6 @@ from fanout.event import Event
 from fanout.history import Gap
 
 if TYPE_CHECKING:
-    from app.edge.context import Context
     from app.edge.feeds.session import SessionSocket
 
 MAX_SUBSCRIPTIONS = 1024
@@ -62,10 +60,10 @@ class SessionFeeds:
         mouth = self._mouth(relay)
         policy = message.policy or relay.slow
         budget = budget_of(self._context, relay, message.budget)
-        feed = SessionFeed(self._context, mouth, pattern, self._gate(relay), message.sub, policy, budget)
+        feed = SessionFeed(self._session, mouth, pattern, self._gate(relay), message.sub, policy, budget)
         self._feeds[message.sub] = feed
         self._tune(mouth)
-        beginning = find_beginning(mouth.history, message.start)
+        beginning = feed.find_beginning(message.start)
         self._outflow.write(encode_subscribed(message.r, message.sub, relay.name, beginning.cursor))
         feed.begin(beginning)
 
@@ -148,7 +146,7 @@ class SessionFeed(Feed):
 
     def __init__(
         self,
-        context: Context,
+        session: SessionSocket,
         mouth: Mouth,
         pattern: Pattern,
         gate: Gate,
@@ -156,13 +154,12 @@ class SessionFeed(Feed):
         policy: Policy,
         budget: int,
     ) -> None:
-        super().__init__(context, mouth, pattern, gate, is_sole=False)
+        super().__init__(session.context, session, mouth, pattern, gate, is_sole=False)
         self._sub = sub
         self.policy: Policy = policy
         self.budget = budget
 
-    def send(self, events: Iterable[Event]) -> None:
-        epoch = self.mouth.history.epoch
+    def send(self, events: list[Event], epoch: str) -> None:
         self.mouth.outflow.write(b"".join([encode_replayed(event, epoch, self._sub) for event in events]))
 
     def send_gap(self, gap: Gap) -> None:

@@ -14,7 +14,7 @@ from app.access.grant import Grant
 from app.edge.credentials import credential_of
 from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
 from app.edge.feeds.exchange import raw_address
-from app.edge.feeds.feed import Feed, find_beginning
+from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish, publish_run
 from app.edge.feeds.mouth import Mouth, Voice, budget_of
@@ -95,6 +95,8 @@ class EventSocket(FeedSocket):
     """One address or pattern on one socket: subscribing, publishing, or both."""
 
     __slots__ = ("_address", "_feed", "_is_bare", "_opening", "_relay")
+
+    session_id: str | None = None
 
     def __init__(
         self,
@@ -187,9 +189,9 @@ class EventSocket(FeedSocket):
         policy = "close" if self._is_bare else query.policy or relay.slow
         budget = budget_of(self.context, relay, query.budget)
         mouth = Mouth(self.realm, relay, self.outflow, voice, self.on_slow, policy, budget)
-        self._feed = feed = Feed(self.context, mouth, pattern, Gate.of(self.lease.grant, relay), is_sole=True)
+        self._feed = feed = Feed(self.context, self, mouth, pattern, Gate.of(self.lease.grant, relay), is_sole=True)
         self.realm.tick.flush()
-        beginning = find_beginning(history, query.start or "now")
+        beginning = feed.find_beginning(query.start or "now")
         ready = voice.ready(relay.name, beginning.cursor)
         if ready:
             self.outflow.write(ready)

@@ -19,6 +19,10 @@ class BareFrames:
     def join(self, parts: list[bytes]) -> bytes:
         return b"".join(parts)
 
+    def in_epoch(self, epoch: str) -> BareFrames:
+        """The same: they tell no cursors."""
+        return self
+
     def ready(self, relay: str, cursor: Cursor) -> bytes:
         """Nothing: a bare socket has no words for notices."""
         return b""

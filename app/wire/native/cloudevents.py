@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -127,6 +127,10 @@ class CloudEventFrames:
     def join(self, parts: list[bytes]) -> bytes:
         return b"".join(parts)
 
+    def in_epoch(self, epoch: str) -> CloudEventFrames:
+        """The same for another stream."""
+        return replace(self, epoch=epoch)
+
     def ready(self, relay: str, cursor: Cursor) -> bytes:
         return encode_frame(TEXT, encode_ready(relay, cursor))
 
@@ -153,6 +157,10 @@ class EnvelopeList:
 
     def join(self, parts: list[bytes]) -> bytes:
         return b",".join(parts)
+
+    def in_epoch(self, epoch: str) -> EnvelopeList:
+        """The same for another stream."""
+        return replace(self, epoch=epoch)
 
     def ready(self, relay: str, cursor: Cursor) -> bytes:
         """Nothing: the answer's head says it."""

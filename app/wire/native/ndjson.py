@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.closes import Close
 from app.wire.native.chunks import chunk
@@ -28,6 +28,10 @@ class JsonLines:
 
     def join(self, parts: list[bytes]) -> bytes:
         return chunk(b"".join(parts))
+
+    def in_epoch(self, epoch: str) -> JsonLines:
+        """The same for another stream."""
+        return replace(self, epoch=epoch)
 
     def ready(self, relay: str, cursor: Cursor) -> bytes:
         return chunk(encode_ready(relay, cursor) + b"\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -231,6 +231,10 @@ class SessionFrames:
 
     def join(self, parts: list[bytes]) -> bytes:
         return b"".join(parts)
+
+    def in_epoch(self, epoch: str) -> SessionFrames:
+        """The same for another stream."""
+        return replace(self, epoch=epoch)
 
     def ready(self, relay: str, cursor: Cursor) -> bytes:
         """Nothing: the answer to `sub` says it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -48,6 +48,10 @@ class ServerSentEvents:
 
     def join(self, parts: list[bytes]) -> bytes:
         return chunk(b"".join(parts))
+
+    def in_epoch(self, epoch: str) -> ServerSentEvents:
+        """The same for another stream."""
+        return replace(self, epoch=epoch)
 
     def ready(self, relay: str, cursor: Cursor) -> bytes:
         return _block("ready", cursor, {"relay": relay, "cursor": str(cursor)})

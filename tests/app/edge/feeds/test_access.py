@@ -270,6 +270,75 @@ def test_every_door_of_ours_is_known_to_these_tables() -> None:
     assert doors == {"/-/events", "/-/ask", "/-/tickets"}
 
 
+# --- who is there: told to managers only ---
+
+PRESENCE = ("-/sys/presence/**", "-/sys/presence/ruled", "-/sys/**", "-/**")
+SUBSCRIBING = sorted(set(Transport) - {Transport.POST}, key=lambda transport: transport.name)
+
+
+async def subscribing(world: World, transport: Transport, path: str, auth: dict[str, str]) -> int:
+    """The status that a subscription by this transport is answered with."""
+    if transport is Transport.SESSION:
+        async with session(world, additional_headers=auth) as peer:
+            return int((await peer.subscribe(1, path)).get("status", 200))
+    if transport in (Transport.SOCKET, Transport.CLOUDEVENTS):
+        protocols = ["cloudevents.json"] if transport is Transport.CLOUDEVENTS else None
+        try:
+            async with socket(world, path, additional_headers=auth, subprotocols=protocols):
+                return 200
+        except InvalidStatus as refused:
+            return refused.response.status_code
+    accept, query = {
+        Transport.SSE: ("text/event-stream", ""),
+        Transport.NDJSON: ("application/x-ndjson", ""),
+        Transport.LONG_POLL: ("*/*", "?wait=0"),
+    }[transport]
+    headers = {**auth, "Accept": accept}
+    async with world.client.stream("GET", f"/-/events/{path}{query}", headers=headers) as answer:
+        return answer.status_code
+
+
+@pytest.mark.parametrize("transport", SUBSCRIBING, ids=lambda transport: transport.name)
+async def test_who_is_there_is_told_to_nobody_who_may_only_listen(world: World, transport: Transport) -> None:
+    """S03: it takes Manage of the namespace; a token without, or for one relay, or for less, does not do."""
+    listens = await world.client.put(
+        "/-/api/rules/listens", json={"rights": ["Listen", "Send"], "primaryKey": "l"}, headers=world.auth()
+    )
+    owns = await world.client.put(
+        "/-/api/rules/owns?relay=ruled", json={"rights": ["Manage"], "primaryKey": "o"}, headers=world.auth()
+    )
+    assert (listens.status_code, owns.status_code) == (201, 201)
+    everything = signed({action: ["ruled/**"] for action in ("subscribe", "listen", "manage")})
+    poor = [
+        world.auth(rule="listens", key="l"),
+        world.auth("ruled", rule="owns", key="o"),
+        world.auth("ruled"),
+        {"ServiceBusAuthorization": everything},
+    ]
+    for path in PRESENCE:
+        assert [await subscribing(world, transport, path, auth) in (401, 403) for auth in poor] == [True] * len(poor)
+        assert await subscribing(world, transport, path, world.auth()) == 200
+
+
+async def test_who_is_where_a_grant_does_not_permit_is_told_neither_in_a_roll_call_nor_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S03: the gate is asked for the address of each who is there."""
+    permits = Grant.permits
+
+    def narrowed(self: Grant, right: Right, relay: Relay, address: str) -> bool:
+        return permits(self, right, relay, address) and not address.startswith("-/sys/presence/ruled/secret")
+
+    monkeypatch.setattr(Grant, "permits", narrowed)
+    async with socket(world, "ruled/secret/a"), socket(world, "ruled/public"):
+        async with ndjson(world, "-/sys/presence/**") as stream:
+            told = [await stream.event() for _ in range(3)]
+            async with socket(world, "ruled/secret/b"), socket(world, "ruled/end"):
+                told.append(await stream.event())
+    assert [event["data"].get("pattern") for event in told] == [None, "ruled/public", None, "ruled/end"]
+    assert told[2]["data"] == {"state": "complete", "count": 1}
+
+
 # --- the way of answers: asking all ---
 
 GATHERED = ("ruled/**", "ruled/*", "ruled/*/*", "ruled/secret/*", "ruled/secret/a", "RULED/secret/**")

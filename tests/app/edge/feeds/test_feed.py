@@ -11,9 +11,10 @@ import orjson
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pipe import Pipe
 
 from app.access.grant import Grant
-from app.edge.feeds.feed import Feed, find_beginning
+from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish
 from app.edge.feeds.mouth import Mouth
@@ -27,40 +28,6 @@ from app.wire.native.receipt import PublishReceipt
 from fanout.address import check_pattern
 from fanout.history import Cursor
 from fanout.tick import Tick
-
-
-class Pipe:
-    """A transport whose peer takes what it is told to take; it signals its marks as asyncio's do."""
-
-    def __init__(self) -> None:
-        self.pending = bytearray()
-        self.taken = bytearray()
-        self.high, self.low = 64 * 1024, 16 * 1024
-        self.is_paused = False
-        self.on_writable: Callable[[bool], None] = lambda is_writable: None
-
-    def get_extra_info(self, name: str) -> None:
-        return None
-
-    def set_write_buffer_limits(self, high: int, low: int) -> None:
-        self.high, self.low = high, low
-
-    def get_write_buffer_size(self) -> int:
-        return len(self.pending)
-
-    def write(self, data: bytes) -> None:
-        self.pending += data
-        if len(self.pending) > self.high and not self.is_paused:
-            self.is_paused = True
-            self.on_writable(False)
-
-    def take(self, count: int) -> None:
-        self.taken += self.pending[:count]
-        del self.pending[:count]
-        if self.is_paused and len(self.pending) <= self.low:
-            self.is_paused = False
-            self.on_writable(True)
-
 
 NO_REGISTRY: Any = None  # nothing here comes into being by use
 
@@ -96,6 +63,8 @@ class World:
 class Peer:
     """A subscriber behind a pipe."""
 
+    session_id = None
+
     def __init__(self, world: World, pattern: str, start: Any, policy: Any, budget: int) -> None:
         self.world = world
         self.pipe = Pipe()
@@ -107,11 +76,14 @@ class Peer:
         mouth = Mouth(world.realm, world.relay, self.outflow, voice, self.close, policy, budget)
         gate = Gate.of(world.grant, world.relay)
         self.pattern = check_pattern(pattern)
-        self.feed = Feed(world.context, mouth, self.pattern, gate, is_sole=True)
+        self.feed = Feed(world.context, self, mouth, self.pattern, gate, is_sole=True)
         world.realm.tick.flush()
-        beginning = find_beginning(history, start)
+        beginning = self.feed.find_beginning(start)
         self.outflow.write(voice.ready("news", beginning.cursor))
         self.feed.begin(beginning)
+
+    def peer_address(self) -> str:
+        return "192.0.2.1"
 
     def close(self) -> None:
         self.is_closed = True
