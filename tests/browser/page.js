@@ -28,7 +28,7 @@ function subscribe(name, url) {
   const inbox = (inboxes[name] = new Inbox());
   const source = (sources[name] = new EventSource(url));
   source.onmessage = event => inbox.put({ event: 'message', data: event.data, id: event.lastEventId });
-  for (const kind of ['ready', 'gap', 'bye', 'binary']) {
+  for (const kind of ['ready', 'gap', 'bye', 'binary', 'answer', 'failure', 'summary']) {
     source.addEventListener(kind, event => inbox.put({ event: kind, data: event.data, id: event.lastEventId }));
   }
   source.onerror = () => inbox.put({ event: 'error', state: source.readyState });

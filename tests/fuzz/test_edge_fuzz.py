@@ -52,6 +52,7 @@ def seeds(world: World) -> list[bytes]:
             f"POST /hyco HTTP/1.1\r\n{host}{token}{chunked}",
             f"GET /-/api/status HTTP/1.1\r\n{host}Authorization: {world.token()}\r\n\r\n",
             f"POST /-/events/orders/1 HTTP/1.1\r\n{host}{token}Content-Length: 2\r\n\r\n{{}}",
+            f"POST /-/ask/hyco/**?max=1&wait=1s&first=true HTTP/1.1\r\n{host}{token}Content-Length: 2\r\n\r\n{{}}",
             f"GET /$hc/hyco?sb-hc-action=listen HTTP/1.1\r\n{host}{token}{UPGRADE_LINES}\r\n",
             upgrade_head(world, "/$hc/open?sb-hc-action=connect&sb-hc-id=1") + masked(TEXT, b"hi").decode("latin-1"),
             upgrade_head(world, "/-/events/orders/*?mode=subscribe") + masked(PING, b"p").decode("latin-1"),

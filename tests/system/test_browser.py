@@ -107,6 +107,27 @@ async def test_a_page_reads_envelopes_as_a_stream_of_lines(world: World, page: P
     assert json.loads(await hear(page, "lines"))["data"] == "words"
 
 
+async def test_a_page_asks_all_by_eventsource_and_by_fetch(world: World, page: Page) -> None:
+    """W15: an EventSource that nobody closes comes back by itself, and is told to stay away; nobody is asked again."""
+    listeners = [await world.listen(f"shop/{place}") for place in "ab"]
+    url = f"{world.url}/-/ask/shop/*?{in_query(world)}"
+    await page.evaluate("subscribe", "asking", url)
+    heard = [await hear(page, "asking") for _ in range(5)]
+    assert [(each["event"], each.get("state")) for each in heard] == [
+        ("answer", None),
+        ("answer", None),
+        ("summary", None),
+        ("error", 0),  # it was at the end, and connects again
+        ("error", 2),  # it has got 204, and is closed
+    ]
+    assert json.loads(heard[2]["data"])["why"] == "all"
+    assert [len(listener.requests) for listener in listeners] == [1, 1]
+
+    options = {"method": "POST", "headers": world.auth(), "body": "how?"}
+    answer = await page.evaluate("request", f"{world.url}/-/ask/shop/*", options)
+    assert [json.loads(line).get("data") for line in answer["text"].splitlines()] == ["how?", "how?", None]
+
+
 async def test_a_page_asks_a_hidden_server_which_answers_cors_itself(world: World, page: Page) -> None:
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
 

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from wires import answering, ask, small_window, until
 from worlds import Listener, Request, World, running_gateway
 
+from app.closes import PEER_REFUSED
 from app.edge import gather, question
 from app.edge.control import ControlChannel
 from app.namespace import Change, Right, Rule
@@ -80,6 +81,7 @@ async def test_every_listener_of_the_pattern_is_asked_and_shown(world: World) ->
         ("SHOP", ["shop", "shop"]),
         ("shop/*", ["shop/a"]),
         ("shop/**", ["shop", "shop", "shop/a", "shop/a/b"]),
+        ("shop/%61", ["shop/a"]),
         ("shop/a/**", ["shop/a", "shop/a/b"]),
         ("hyco", ["hyco", "hyco"]),
         ("hyco/**", ["hyco", "hyco"]),
@@ -395,6 +397,24 @@ async def test_answers_stream_as_they_come(world: World) -> None:
     assert (again.status_code, again.content) == (204, b"")  # which keeps an EventSource from asking again
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_connection_goes_on_after_a_summary_or_ends_where_it_must(world: World, version: str) -> None:
+    await world.listen("shop")
+    token = f"ServiceBusAuthorization: {world.token()}"
+    wire = await world.raw()
+    question = f"POST /-/ask/shop HTTP/{version}\r\nHost: {world.host}\r\n{token}\r\nContent-Length: 1\r\n\r\n?"
+    await wire.send(question * 2)
+    if version == "1.0":
+        assert "connection: close" in (await wire.head()).lower()
+        assert [json.loads(line)["type"] for line in (await wire.rest()).splitlines()] == ["answer", "summary"]
+        return
+    for _ in range(2):
+        assert (await wire.head()).startswith("HTTP/1.1 200 ")
+        async with asyncio.timeout(10):
+            body = await wire.reader.readuntil(b"\r\n0\r\n\r\n")
+        assert body.count(b'"type":"answer"') == body.count(b'"type":"summary"') == 1
+
+
 async def test_a_caller_that_leaves_ends_what_is_under_way(world: World) -> None:
     """P20: and a listener that answers at the address is told."""
     told = asyncio.Event()
@@ -662,6 +682,27 @@ async def test_a_right_that_is_taken_away_cuts_the_stream(world: World) -> None:
     assert is_at_rest(world)
 
 
+async def test_what_becomes_of_the_right_while_the_body_comes_counts(world: World) -> None:
+    """S21: a body that takes its time does not outlive its permission."""
+    listener = await world.listen("ruled/a")
+    auth = world.auth("ruled", rule="sender", key="sender-key")["ServiceBusAuthorization"]
+    wire = await ask(
+        world,
+        "/-/ask/ruled/a",
+        f"ServiceBusAuthorization: {auth}",
+        "Content-Length: 1",
+        "Expect: 100-continue",
+        method="POST",
+    )
+    assert (await wire.head()).startswith("HTTP/1.1 100")
+    relay = world.namespace.relays["ruled"]
+    relay.rules["sender"] = Rule("sender", Right.LISTEN, "sender-key", "spare")
+    world.namespace.announce(Change("rule-changed", relay, "sender"))
+    await wire.send("x")
+    assert (await wire.answer())[0] == 403
+    assert not listener.requests
+
+
 async def test_a_ticket_for_one_use_is_good_for_one_question(world: World) -> None:
     """Also when its body comes later; and what is revoked meanwhile asks nobody."""
     listener = await world.listen("shop")
@@ -671,6 +712,18 @@ async def test_a_ticket_for_one_use_is_good_for_one_question(world: World) -> No
     ]
     assert statuses == [200, 401]
     assert len(listener.requests) == 1
+
+
+async def test_callers_whom_the_network_rules_shut_out_are_cut(world: World) -> None:
+    listener = await world.listen("shop", on_request=silent)
+    wire = await ask(world, "/-/ask/shop", f"ServiceBusAuthorization: {world.token()}")
+    await wire.head()
+    await until(lambda: bool(listener.requests))
+    [gathering] = [live for live in world.gateway.context.lives if isinstance(live, gather.Gather)]
+    assert gathering.peer_address() == "127.0.0.1"
+    gathering.end(PEER_REFUSED)
+    assert await wire.rest() == b""
+    assert is_at_rest(world)
 
 
 async def test_a_deleted_relay_ends_its_listeners_and_so_the_gather(world: World) -> None:
