@@ -19,6 +19,8 @@ _EPOCH = re.compile(r"[0-9a-f]{8}")
 _CURSOR = re.compile(r"([0-9a-f]{8}):(0|[1-9][0-9]{0,17})")
 
 
+EVENT_BYTES = 256  # what an event takes besides its payload, about, however it is written
+
 _GONE = Event("", 0, "", b"")
 _received_at = attrgetter("received_at")
 
@@ -144,7 +146,7 @@ class History:
         return Resume(cursor.offset, None)
 
     def events_after(self, offset: int, limit_bytes: int) -> list[Event]:
-        """The next events after `offset`, up to `limit_bytes` of payload, at least one unless at the end.
+        """The next events after `offset`, up to `limit_bytes` as they are written, at least one unless at the end.
 
         Raises LookupError if events after `offset` are already gone: `resume` tells the gap.
         """
@@ -153,7 +155,7 @@ class History:
         found: list[Event] = []
         for place in range(self._first + offset - self._floor, len(self._events)):
             event = self._events[place]
-            limit_bytes -= len(event.payload)
+            limit_bytes -= len(event.payload) + EVENT_BYTES
             if found and limit_bytes < 0:
                 break
             found.append(event)

@@ -7,13 +7,14 @@ import contextlib
 import json
 import socket as sockets
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from worlds import World
 
 from app.edge.feeds.sockets import EventSocket
+from app.wire.frames import MessageReader
 
 PATIENCE_SECONDS = 10
 
@@ -150,6 +151,12 @@ class Session:
     async def header(self) -> dict[str, Any]:
         return (await self.next())[0]
 
+    async def event(self) -> tuple[dict[str, Any], bytes]:
+        """The next event; what tells the place between is passed over."""
+        while (message := await self.next())[0]["t"] in ("cur", "behind"):
+            pass
+        return message
+
     async def subscribe(self, sub: int, pattern: str, **members: Any) -> dict[str, Any]:
         """Subscribe; the answer, which must come next."""
         r = await self.send("sub", sub=sub, pattern=pattern, **members)
@@ -214,6 +221,79 @@ class Stalled:
             while piece := await asyncio.get_running_loop().sock_recv(self.socket, 65536):
                 data += piece
         return data
+
+
+class Crowd:
+    """Many bare WebSockets at one pattern, whose clients read as fast as they can."""
+
+    def __init__(self) -> None:
+        self._members: list[_Member] = []
+
+    async def join(self, world: World, pattern: str, count: int) -> None:
+        async with asyncio.timeout(60):
+            for _ in range(count):
+                _, member = await asyncio.get_running_loop().create_connection(_Member, "127.0.0.1", world.port)
+                self._members.append(member)
+                member.ask(world, pattern)
+                await member.joined.wait()
+
+    async def leave(self) -> None:
+        for member in self._members:
+            member.transport.abort()
+            await member.left.wait()
+
+    async def messages(self, count: int) -> list[list[bytes]]:
+        """The next so many of each."""
+        async with asyncio.timeout(60):
+            for member in self._members:
+                while len(member.messages) < count:
+                    member.more.clear()
+                    await member.more.wait()
+        return [member.messages[:count] for member in self._members]
+
+
+@contextlib.asynccontextmanager
+async def crowd(world: World, pattern: str, count: int) -> AsyncIterator[Crowd]:
+    """So many who have subscribed."""
+    people = Crowd()
+    try:
+        await people.join(world, pattern, count)
+        yield people
+    finally:
+        await people.leave()
+
+
+class _Member(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+        self.joined = asyncio.Event()
+        self.more = asyncio.Event()
+        self.messages: list[bytes] = []
+        self._head = b""
+        self._reader = MessageReader(1 << 24, masked=False)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.left.set()
+
+    def ask(self, world: World, pattern: str) -> None:
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        lines = {"Host": world.host, **world.auth(), **upgrade, "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+        text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self.transport.write(f"GET /-/events/{pattern} HTTP/1.1\r\n{text}\r\n".encode())
+
+    def data_received(self, data: bytes) -> None:
+        if not self.joined.is_set():
+            self._head += data
+            _, end, data = self._head.partition(b"\r\n\r\n")
+            if not end:
+                return
+            assert self._head.startswith(b"HTTP/1.1 101")
+            self.joined.set()
+        self.messages += [payload for _, payload in self._reader.feed(data)]
+        self.more.set()
 
 
 def unchunked(data: bytes) -> bytes:

@@ -14,8 +14,9 @@ from fanway.subscription import Subscription
 EPOCH = "0a1b2c3d"
 
 
-def message(offset: int, epoch: str = EPOCH, payload: str = "x") -> Message:
-    return decode(json.dumps({"t": "ev", "a": "orders/1", "c": f"{epoch}:{offset}", "i": str(offset)}) + f"\n{payload}")
+def message(offset: int, epoch: str = EPOCH, payload: str = "x", **members: int) -> Message:
+    header = {"t": "ev", "a": "orders/1", "c": f"{epoch}:{offset}", "i": str(offset), **members}
+    return decode(json.dumps(header) + f"\n{payload}")
 
 
 async def closed(_: Subscription) -> None:
@@ -53,9 +54,25 @@ async def test_it_resumes_after_the_last_event_or_position() -> None:
     subscription = accepted()
     subscription.offer(message(7))
     assert subscription.start == f"{EPOCH}:7"
-    subscription.reached(module.parse_position(f"{EPOCH}:9"))
-    subscription.reached(module.parse_position(f"{EPOCH}:8"))
+    subscription.reached(module.parse_position(f"{EPOCH}:9"), alone=False)
+    subscription.reached(module.parse_position(f"{EPOCH}:8"), alone=False)
     assert subscription.start == f"{EPOCH}:9"
+
+
+async def test_while_it_is_behind_live_events_are_not_for_it_yet() -> None:
+    """They come again, marked as its own, in their place."""
+    subscription = accepted()
+    subscription.offer(message(1))
+    subscription.fell_behind()
+    subscription.offer(message(9))
+    subscription.skipped({"t": "gap", "relay": "orders", "from": f"{EPOCH}:9", "to": f"{EPOCH}:10", "why": "slow"})
+    for offset in range(2, 10):
+        subscription.offer(message(offset, sub=1))
+    subscription.reached(module.parse_position(f"{EPOCH}:9"), alone=True)
+    subscription.offer(message(9))
+    subscription.offer(message(10))
+    subscription.end(None)
+    assert [(event.id, event.missed) async for event in subscription] == [(str(n), 0) for n in range(1, 11)]
 
 
 async def test_from_start_is_asked_again_until_something_came() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fanout.errors import InvalidCursor
 from fanout.event import Event
-from fanout.history import Cursor, Gap, History, Resume, parse_cursor
+from fanout.history import EVENT_BYTES, Cursor, Gap, History, Resume, parse_cursor
 
 EPOCH = "5f0c92ab"
 
@@ -112,7 +112,7 @@ def test_narrowed_limits_cut_at_once_and_keep_the_offsets() -> None:
 
 def test_replay_goes_in_slices_with_at_least_one_event() -> None:
     history = history_of(5)
-    assert offsets(history.events_after(0, 25)) == [1, 2]
+    assert offsets(history.events_after(0, 2 * EVENT_BYTES + 25)) == [1, 2]
     assert offsets(history.events_after(2, 1)) == [3]
 
 

@@ -14,6 +14,7 @@ from app.edge.feeds.feed import Beginning, Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish
 from app.edge.feeds.lease import Lease
+from app.edge.feeds.mouth import policy_of
 from app.edge.origin import is_secure, remote_endpoint
 from app.edge.realm import Realm
 from app.edge.refusal import refusal
@@ -160,6 +161,7 @@ class Subscribe(EventsExchange):
         credential = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
         self.grant: Grant = grant_for(self.context, self.realm, credential, asked.prefix)
         self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked)
+        self.policy = policy_of(self.relay, self.query.policy)
         self.realm.touch(self.relay)
         self.lease = Lease(self.context, self.realm, self.relay, self.grant, self.end, self.pattern.prefix)
         self.feed = self.make_feed(self.pattern, Gate.of(self.grant, self.relay))

@@ -3,7 +3,8 @@
 Theory. A `Feed` is one subscription with its mouth. If it begins in the past it is *behind*: the engine counts it so,
 and it reads history in slices, never more than its peer takes. When a slice ends at the head of the stream and
 nothing is pending in the tick, it becomes live in the same breath. So there is no gap, no copy and no
-reordering at the seam; what history has lost meanwhile is told as a gap.
+reordering at the seam; what history has lost meanwhile is told as a gap. A peer too slow for the live stream may fall
+behind again (the policy `catch-up`), and comes back by the same way.
 """
 
 from __future__ import annotations
@@ -63,11 +64,11 @@ class Feed:
         "_held",
         "_is_scheduled",
         "_is_sole",
-        "_offset",
         "_since",
         "is_over",
         "mouth",
         "number",
+        "offset",
         "pattern",
     )
 
@@ -82,7 +83,7 @@ class Feed:
         self._gate = gate
         self._is_sole = is_sole
         self._held: Subscription | None = None  # what the engine has of us: behind with this, live with the mouth
-        self._offset = 0  # all events up to here were sent, or were not for this subscription
+        self.offset = 0  # while behind: all events up to here were sent, or were not for this subscription
         self._is_scheduled = False
         self._since = mouth.realm.now()
         self.is_over = False
@@ -98,31 +99,29 @@ class Feed:
     def is_live(self) -> bool:
         return self._held is not None and self._held.outlet is self.mouth
 
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether everything was told that happened before now."""
+        call = self._call
+        return self.offset == self.mouth.history.head and (call is None or call.is_told)
+
     # --- what its connection asks ---
 
     def find_beginning(self, start: Start) -> Beginning:
         """Where it begins. The caller has flushed the tick; it tells the cursor, then calls `begin`."""
-        history = self.mouth.history
-        following = self._following = self.mouth.realm.presence.follow(self.mouth.relay, self.pattern)
-        beginning = find_beginning(history, start)
-        if following is None or (start != "now" and beginning.gap is None and following.can_begin(start)):
-            return beginning
-        place, gap = following.call_roll(), beginning.gap
-        if start != "now":  # what follows the cursor is lost
-            why = "history" if gap is None else gap.why
-            gap = Gap(beginning.cursor, place, why)
-        return Beginning(place if gap is None else beginning.cursor, gap, history.head)
+        beginning = self._find_beginning(start)
+        self.offset = beginning.after
+        return beginning
 
     def begin(self, beginning: Beginning) -> None:
         """Take up the stream at what `find_beginning` has found."""
-        self._offset = beginning.after
         if beginning.gap is not None:
             self.send_gap(beginning.gap)
-        if self._is_caught_up:
+        if self.is_caught_up:
             self._go_live()
         else:
             self._hold(self)
-            self._catch_up()
+            self.catch_up()
         if not self.is_over:
             self.mouth.realm.presence.come(self)
 
@@ -131,7 +130,7 @@ class Feed:
         if self.is_live:
             self.mouth.tell_missed()
         else:
-            self._catch_up()
+            self.catch_up()
 
     def regate(self, gate: Gate) -> None:
         """The grant changed: from now this gate decides."""
@@ -146,10 +145,44 @@ class Feed:
         self.is_over = True
         held, self._held = self._held, None
         if held is not None:
+            self.mouth.leave(self)
             self.mouth.realm.router.unsubscribe(held)
         if self._following is not None:
             self._following.end()
         self.mouth.realm.presence.go(self)
+
+    # --- what its mouth asks ---
+
+    def fall_behind(self, after: int) -> None:
+        """Leave the live stream; of what came after the offset `after` nothing was written."""
+        if self.is_over:
+            return
+        self.offset = max(self.offset, after)  # it may have gone live after that
+        self._hold(self)
+        if not self.is_over:
+            self.on_behind()
+
+    def catch_up(self) -> None:
+        """Read slices until the peer has enough for now, or the present is reached."""
+        self._is_scheduled = False
+        held = self._held
+        if held is None or self.is_live or self.mouth.outflow.is_paused:
+            return
+        permitted = [event for event in self._read() if held.accepts(event)]
+        if (call := self._call) is not None:
+            permitted = [call.place(event) for event in permitted if not is_presence(event.address)]
+            permitted += call.take(held, self.mouth.realm.now())
+        if permitted:
+            self.send(permitted, self.mouth.history.epoch if call is None else call.epoch)
+        if not self.is_over and self.is_caught_up:
+            self.mouth.realm.tick.flush()
+        if self.is_over:
+            return
+        if self.is_caught_up:
+            self._go_live()
+        elif not self._is_scheduled:
+            self._is_scheduled = True
+            self._context.loop.call_soon(self.catch_up)
 
     # --- who it is, for those who ask who is there ---
 
@@ -190,6 +223,9 @@ class Feed:
     def on_live(self) -> None:
         """The past is told; what comes now comes as it happens."""
 
+    def on_behind(self) -> None:
+        """It was live, and reads from history again."""
+
     # --- what the engine asks while it is behind ---
 
     def admit(self) -> Verdict:
@@ -203,6 +239,18 @@ class Feed:
 
     # --- inside ---
 
+    def _find_beginning(self, start: Start) -> Beginning:
+        history = self.mouth.history
+        following = self._following = self.mouth.realm.presence.follow(self.mouth.relay, self.pattern)
+        beginning = find_beginning(history, start)
+        if following is None or (start != "now" and beginning.gap is None and following.can_begin(start)):
+            return beginning
+        place, gap = following.call_roll(), beginning.gap
+        if start != "now":  # what follows the cursor is lost
+            why = "history" if gap is None else gap.why
+            gap = Gap(beginning.cursor, place, why)
+        return Beginning(place if gap is None else beginning.cursor, gap, history.head)
+
     def _hold(self, outlet: Outlet) -> None:
         """Be subscribed with this outlet, instead of what was before."""
         router = self.mouth.realm.router
@@ -211,6 +259,10 @@ class Feed:
             return
         if self._held is not None:
             router.unsubscribe(self._held)
+        if outlet is self.mouth:
+            self.mouth.join(self)
+        else:
+            self.mouth.leave(self)
         is_exclusive = self._is_sole and outlet is self.mouth
         self._held = Subscription(self.mouth.relay.key, self.pattern, outlet, self._gate, is_exclusive, holder=self)
         router.subscribe(self._held)
@@ -220,57 +272,29 @@ class Feed:
         """The roll call that this subscription is in the midst of."""
         return None if self._following is None else self._following.call
 
-    @property
-    def _is_caught_up(self) -> bool:
-        """Whether everything was told that happened before now."""
-        call = self._call
-        return self._offset == self.mouth.history.head and (call is None or call.is_told)
-
-    def _catch_up(self) -> None:
-        """Read slices until the peer has enough for now, or the present is reached."""
-        self._is_scheduled = False
-        held = self._held
-        if held is None or self.is_live or self.mouth.outflow.is_paused:
-            return
-        permitted = [event for event in self._read() if held.accepts(event)]
-        if (call := self._call) is not None:
-            permitted = [call.place(event) for event in permitted if not is_presence(event.address)]
-            permitted += call.take(held, self.mouth.realm.now())
-        if permitted:
-            self.send(permitted, self.mouth.history.epoch if call is None else call.epoch)
-        if not self.is_over and self._is_caught_up:
-            self.mouth.realm.tick.flush()
-        if self.is_over:
-            return
-        if self._is_caught_up:
-            self._go_live()
-        elif not self._is_scheduled:
-            self._is_scheduled = True
-            self._context.loop.call_soon(self._catch_up)
-
     def _read(self) -> list[Event]:
         """The next slice of history; if what comes next is lost, that is told, and the next slice goes on behind it."""
         history = self.mouth.history
         if self._call is not None and is_presence(self.pattern.prefix):
-            self._offset = history.head  # the roll call tells it all
+            self.offset = history.head  # the roll call tells it all
         try:
-            events = history.events_after(self._offset, SLICE_BYTES)
+            events = history.events_after(self.offset, min(SLICE_BYTES, self.mouth.budget))
         except LookupError:
             self._tell_gap()
             return []
         if events:
-            self._offset = events[-1].offset
+            self.offset = events[-1].offset
         return events
 
     def _tell_gap(self) -> None:
         """What comes next is lost. Who follows presence is told anew who is there."""
         history, following = self.mouth.history, self._following
-        reached = Cursor(history.epoch, self._offset)
+        reached = Cursor(history.epoch, self.offset)
         if following is None:
-            self._offset, gap = history.resume(reached)
+            self.offset, gap = history.resume(reached)
         else:
             reached = reached if following.call is None else following.call.cursor
-            self._offset, gap = history.head, Gap(reached, following.call_roll(), "history")
+            self.offset, gap = history.head, Gap(reached, following.call_roll(), "history")
         if gap is not None:
             self.send_gap(gap)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.closes import REVOCATIONS, SLOW_CONSUMER, TOKEN_EXPIRED, Close
+from app.closes import REVOCATIONS, TOKEN_EXPIRED, Close
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers
 from app.edge.feeds.exchange import Misdirected, Preflight, Publish, Subscribe
@@ -69,12 +69,13 @@ class Stream(Subscribe):
         else:
             self._voice = ndjson.JsonLines(epoch)
         self._mouth = Mouth(
+            self.context,
             self.realm,
             relay,
             self.seam.outflow,
             self._voice,
-            self._on_slow,
-            query.policy or relay.slow,
+            self.end,
+            self.policy,
             budget_of(self.context, relay, query.budget),
         )
         return Feed(self.context, self, self._mouth, pattern, gate, is_sole=True)
@@ -108,10 +109,6 @@ class Stream(Subscribe):
         kind = sse.CONTENT_TYPE if self.transport is Transport.SSE else ndjson.CONTENT_TYPE
         cors = cors_headers(self.context, self.head)
         self.start_answer(200, [("Content-Type", kind), *_STREAM_HEADERS, *headers, *cors], None)
-
-    def _on_slow(self) -> None:
-        self.context.counters["slow_consumers"] += 1
-        self.end(SLOW_CONSUMER)
 
     def _beat(self) -> None:
         if self.feed.is_live:

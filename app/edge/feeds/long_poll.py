@@ -87,7 +87,7 @@ class _PollMouth(Mouth):
     def __init__(self, poll: LongPoll) -> None:
         realm, relay = poll.realm, poll.relay
         encoding = EnvelopeList(realm.history(relay).epoch)
-        super().__init__(realm, relay, poll.seam.outflow, encoding, lambda: None, "drop", HIGH_BYTES)
+        super().__init__(poll.context, realm, relay, poll.seam.outflow, encoding, poll.end, "drop", HIGH_BYTES)
         self._poll = poll
 
     def admit(self) -> Verdict:

@@ -1,16 +1,20 @@
 """One relay's live stream to one peer, and what becomes of a peer that is slow.
 
-The engine asks a `Mouth` once a tick whether it may be fed; it looks at the bytes still owed and closes a slow peer, or
-skips events and tells the gap as soon as it can.
+The engine asks a `Mouth` once a tick whether it may be fed; it looks at the bytes still owed. A peer that owes more
+than its budget is slow, and its policy says what then: `close` ends the connection; `drop` skips events and tells the
+gap as soon as it can; `catch-up` takes the feeds off the live stream, and they read on from history when the peer
+has drained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from app.closes import SLOW_CONSUMER, Close
 from app.edge.outflow import Outflow
 from app.edge.realm import Realm
+from app.errors import Unsupported
 from app.namespace import Relay
 from app.wire.native.query import Policy
 from fanout.history import Cursor
@@ -18,6 +22,11 @@ from fanout.subscription import Encoding, Verdict
 
 if TYPE_CHECKING:
     from app.edge.context import Context
+
+Slowness = Literal["closed", "dropped", "behind"]
+"""What a slow peer came to; each time counts once, in the counters `slow_*`."""
+
+_STRICTEST_FIRST: tuple[Policy, ...] = ("close", "block", "catch-up", "drop")
 
 
 class Voice(Encoding, Protocol):
@@ -33,27 +42,54 @@ class Voice(Encoding, Protocol):
         """The same for another stream."""
 
 
+class Follower(Protocol):
+    """A subscription that the mouth is the live outlet of."""
+
+    def fall_behind(self, after: int) -> None:
+        """Leave the live stream; of what came after the offset `after` nothing was written."""
+
+    def catch_up(self) -> None:
+        """Read on from history, as soon as the peer takes something."""
+
+
 class Mouth:
     """The outlet of one relay's stream to one peer. `on_slow` must end the connection, or at least this mouth."""
 
-    __slots__ = ("_missed", "_on_slow", "budget", "encoding", "history", "outflow", "policy", "realm", "relay")
+    __slots__ = (
+        "_context",
+        "_followers",
+        "_is_falling",
+        "_missed",
+        "_on_slow",
+        "budget",
+        "encoding",
+        "history",
+        "outflow",
+        "policy",
+        "realm",
+        "relay",
+    )
 
     def __init__(
         self,
+        context: Context,
         realm: Realm,
         relay: Relay,
         outflow: Outflow,
         encoding: Voice,
-        on_slow: Callable[[], None],
+        on_slow: Callable[[Close], None],
         policy: Policy,
         budget: int,
     ) -> None:
+        self._context = context
         self.realm = realm
         self.relay = relay
         self.history = realm.history(relay)
         self.outflow = outflow
         self.encoding = encoding
         self._on_slow = on_slow
+        self._followers: tuple[Follower, ...] = ()
+        self._is_falling = False  # over its budget with the policy `catch-up`, which its followers do not know yet
         self._missed: tuple[int, int] | None = None  # first and last offset skipped and not yet told
         self.limit(policy, budget)
 
@@ -66,29 +102,47 @@ class Mouth:
 
     def admit(self) -> Verdict:
         """By the bytes owed before this tick. A slow peer with the policy `close` is on its way out after this."""
+        if self._is_falling:
+            return Verdict.BEHIND
         if self.outflow.is_paused and self.outflow.backlog() > self.budget:
-            if self.policy == "close":
-                self._on_slow()
-            return Verdict.DROPPED
+            return self._find_slow()
         return Verdict.QUEUED
 
     def offer(self, data: bytes) -> Verdict:
         outflow = self.outflow
-        if outflow.is_paused and self.admit() is Verdict.DROPPED:  # unless paused it owes less than any budget
-            return Verdict.DROPPED
-        if self._missed is not None:
+        if outflow.is_paused or self._missed is not None:  # else it owes less than any budget, and lacks nothing
+            verdict = self.admit()
+            if verdict is not Verdict.QUEUED:
+                return verdict
             self.tell_missed()
         outflow.write(data)
         return Verdict.QUEUED
 
     def skip(self, relay: str, first: int, last: int) -> None:
-        self._missed = (first if self._missed is None else self._missed[0], last)
+        if self._missed is None:
+            if self.policy == "drop":
+                self._count("dropped")
+            self._missed = (first, last)
+        else:
+            self._missed = (self._missed[0], last)
+
+    # --- what its followers tell ---
+
+    def join(self, follower: Follower) -> None:
+        """It is fed by this mouth now."""
+        if follower not in self._followers:
+            self._followers += (follower,)
+
+    def leave(self, follower: Follower) -> None:
+        """It is not, any more."""
+        if follower in self._followers:
+            self._followers = tuple(other for other in self._followers if other is not follower)
 
     # --- what its connection asks ---
 
     def tell_missed(self) -> None:
         """Tell the gap that skipping has torn, if there is one; call it when the peer reads again."""
-        if self._missed is not None:
+        if self._missed is not None and not self._is_falling:
             (first, last), self._missed = self._missed, None
             epoch = self.history.epoch
             gap = self.encoding.gap(self.relay.name, Cursor(epoch, first - 1), Cursor(epoch, last), "slow")
@@ -96,13 +150,65 @@ class Mouth:
 
     def tell_position(self) -> None:
         """The heartbeat of a live stream that is not slow: everything up to here was seen."""
-        if self.outflow.is_paused:
+        if self.outflow.is_paused or self._is_falling:
             return
         self.realm.tick.flush()
         self.tell_missed()
         data = self.encoding.position(self.relay.name, self.history.cursor)
         if data:
             self.outflow.write(data)
+
+    # --- inside ---
+
+    def _find_slow(self) -> Verdict:
+        """The peer owes more than its budget."""
+        if self.policy == "drop":
+            return Verdict.DROPPED
+        if self.policy == "catch-up":
+            self._count("behind")
+            self._is_falling = True
+            self._context.loop.call_soon(self._fall)  # the engine's outlets may not change while it writes
+            return Verdict.BEHIND
+        self._count("closed")
+        self._on_slow(SLOW_CONSUMER)
+        return Verdict.DROPPED
+
+    def _fall(self) -> None:
+        """All that this mouth feeds goes on from history, just after what was written last."""
+        followers, missed = self._followers, self._missed
+        if missed is not None:
+            for follower in followers:
+                follower.fall_behind(missed[0] - 1)  # what that flushes is theirs to read, too
+        self._is_falling, self._missed = False, None
+        for follower in followers:
+            follower.catch_up()
+
+    def _count(self, slowness: Slowness) -> None:
+        self._context.counters[f"slow_{slowness}"] += 1
+
+
+def policy_of(relay: Relay, wanted: Policy | None, *, has_notices: bool = True) -> Policy:
+    """What becomes of a slow subscriber: what it wants, else what the relay says; `close` where there is no telling.
+
+    Raises Unsupported where the relay does not allow, or cannot do, what is wanted.
+    """
+    policy = wanted or relay.slow
+    if wanted is None and not has_notices and policy in ("drop", "catch-up"):
+        return "close"
+    if policy == "block" and relay.slow != "block":
+        raise Unsupported(
+            f"'policy=block' would hold up the publishers of '{relay.name}', whose own 'slow' is '{relay.slow}', "
+            "not 'block'."
+        )
+    if policy == "catch-up" and relay.history.keep == "none":
+        raise Unsupported(f"'policy=catch-up' reads what it missed from the history, and '{relay.name}' keeps none.")
+    return policy
+
+
+def strictest(policies: Iterable[Policy]) -> Policy:
+    """What becomes of a peer that is slow where several of its subscriptions share a stream: no event is lost that one
+    of them was not to lose, and nobody is held up for one that is to be closed."""
+    return min(policies, key=_STRICTEST_FIRST.index)
 
 
 def budget_of(context: Context, relay: Relay, wanted: int | None) -> int:

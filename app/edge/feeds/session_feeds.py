@@ -1,18 +1,20 @@
 """What a session has subscribed to.
 
 All live subscriptions of a session to one relay share a mouth, so that overlapping ones bring one copy; a
-subscription that begins in the past is told its history apart, marked with its number.
+subscription that is behind, because it begins in the past or was too slow, is told its history apart, marked with its
+number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
 from app.edge.feeds.callers import may_subscribe
 from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
-from app.edge.feeds.mouth import Mouth, budget_of
+from app.edge.feeds.mouth import Mouth, budget_of, policy_of, strictest
 from app.errors import BadRequest, ClaimMissing, EndpointNotFound, QuotaExceeded
 from app.namespace import Relay, Right
 from app.wire.native.query import Policy
@@ -20,6 +22,8 @@ from app.wire.native.session import (
     SessionFrames,
     Sub,
     Unsub,
+    encode_behind,
+    encode_cursor,
     encode_replayed,
     encode_session_gap,
     encode_subscribed,
@@ -27,7 +31,7 @@ from app.wire.native.session import (
 )
 from fanout.address import Pattern
 from fanout.event import Event
-from fanout.history import Gap
+from fanout.history import Cursor, Gap
 
 if TYPE_CHECKING:
     from app.edge.feeds.session import SessionSocket
@@ -53,18 +57,20 @@ class SessionFeeds:
         if len(self._feeds) >= MAX_SUBSCRIPTIONS:
             raise QuotaExceeded(f"A session holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
         relay, pattern = may_subscribe(self._realm, self._session.lease.grant, message.pattern)
+        policy = policy_of(relay, message.policy)
         self._realm.touch(relay)
         self._realm.tick.flush()
         if self._session.is_ending:  # found too slow in that flush
             return
         mouth = self._mouth(relay)
-        policy = message.policy or relay.slow
         budget = budget_of(self._context, relay, message.budget)
         feed = SessionFeed(self._session, mouth, pattern, self._gate(relay), message.sub, policy, budget)
         self._feeds[message.sub] = feed
         self._tune(mouth)
         beginning = feed.find_beginning(message.start)
-        self._outflow.write(encode_subscribed(message.r, message.sub, relay.name, beginning.cursor))
+        feed.is_told_behind = not feed.is_caught_up
+        answer = (message.r, message.sub, relay.name, beginning.cursor)
+        self._outflow.write(encode_subscribed(*answer, is_behind=feed.is_told_behind))
         feed.begin(beginning)
 
     def unsubscribe(self, message: Unsub) -> None:
@@ -119,7 +125,8 @@ class SessionFeeds:
         mouth = self._mouths.get(relay)
         if mouth is None:
             voice = SessionFrames(self._realm.history(relay).epoch)
-            mouth = Mouth(self._realm, relay, self._outflow, voice, self._session.on_slow, "close", relay.budget)
+            end = self._session.end
+            mouth = Mouth(self._context, self._realm, relay, self._outflow, voice, end, "close", relay.budget)
             self._mouths[relay] = mouth
         return mouth
 
@@ -129,8 +136,7 @@ class SessionFeeds:
         if not feeds:
             del self._mouths[mouth.relay]
             return
-        policy: Policy = "drop" if all(feed.policy == "drop" for feed in feeds) else "close"
-        mouth.limit(policy, min(feed.budget for feed in feeds))
+        mouth.limit(strictest([feed.policy for feed in feeds]), min(feed.budget for feed in feeds))
 
     def _drop(self, sub: int) -> None:
         feed = self._feeds.pop(sub)
@@ -142,7 +148,7 @@ class SessionFeeds:
 class SessionFeed(Feed):
     """A subscription of a session; its history goes to it alone."""
 
-    __slots__ = ("_sub", "budget", "policy")
+    __slots__ = ("_sub", "budget", "is_told_behind", "policy")
 
     def __init__(
         self,
@@ -157,6 +163,7 @@ class SessionFeed(Feed):
         super().__init__(session.context, session, mouth, pattern, gate, is_sole=False)
         self._sub = sub
         self.policy: Policy = policy
+        self.is_told_behind = False  # so that its client takes live events for it from the next `cur` on only
         self.budget = budget
 
     def send(self, events: list[Event], epoch: str) -> None:
@@ -165,3 +172,16 @@ class SessionFeed(Feed):
     def send_gap(self, gap: Gap) -> None:
         relay = self.mouth.relay.name
         self.mouth.outflow.write(encode_session_gap(relay, gap.from_, gap.to, gap.why, self._sub))
+
+    def on_behind(self) -> None:
+        self.is_told_behind = True
+        self._write_place(encode_behind)
+
+    def on_live(self) -> None:
+        if self.is_told_behind:
+            self.is_told_behind = False
+            self._write_place(encode_cursor)
+
+    def _write_place(self, encode: Callable[[str, Cursor, int], bytes]) -> None:
+        place = Cursor(self.mouth.history.epoch, self.offset)
+        self.mouth.outflow.write(encode(self.mouth.relay.name, place, self._sub))

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
-from app.closes import SLOW_CONSUMER, Close
+from app.closes import Close
 from app.edge.context import PUBLISH_READ_BYTES
 from app.edge.feeds.feed import HEARTBEAT_SECONDS
 from app.edge.feeds.lease import Lease
@@ -72,10 +72,6 @@ class FeedSocket(MessageSocket):
 
     def review(self) -> None:
         self.lease.review()
-
-    def on_slow(self) -> None:
-        self.context.counters["slow_consumers"] += 1
-        self.end(SLOW_CONSUMER)
 
     def end(self, close: Close) -> None:
         self.finish_unread()

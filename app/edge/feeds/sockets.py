@@ -17,7 +17,7 @@ from app.edge.feeds.exchange import raw_address
 from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish, publish_run
-from app.edge.feeds.mouth import Mouth, Voice, budget_of
+from app.edge.feeds.mouth import Mouth, Voice, budget_of, policy_of
 from app.edge.feeds.session import SessionSocket
 from app.edge.feeds.socket import FeedSocket
 from app.edge.origin import is_secure
@@ -30,7 +30,7 @@ from app.wire.http import Head, sub_protocols
 from app.wire.native.bare import BARE
 from app.wire.native.cloudevents import CloudEventFrames
 from app.wire.native.publication import parse_envelope
-from app.wire.native.query import CLOUDEVENTS_PROTOCOL, Query, Transport, choose_socket, parse_query
+from app.wire.native.query import CLOUDEVENTS_PROTOCOL, Policy, Query, Transport, choose_socket, parse_query
 from fanout.address import Pattern, parse_address, parse_pattern
 from fanout.event import NO_ATTRIBUTES, Event, new_event
 
@@ -86,9 +86,14 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     grant = grant_for(context, realm, token, pattern.prefix if pattern is not None else address or "")
     if pattern is not None:
         relay, pattern = may_subscribe(realm, grant, pattern)
+        _policy_of(relay, wish)
     if address is not None:
         relay, address = may_publish(realm, grant, address, is_secure=is_secure(context, transport, head))
     return EventSocket(context, transport, head, realm, relay, grant, wish, pattern, address)
+
+
+def _policy_of(relay: Relay, wish: Wish) -> Policy:
+    return policy_of(relay, wish.query.policy, has_notices=wish.kind is not Transport.SOCKET)
 
 
 class EventSocket(FeedSocket):
@@ -117,7 +122,7 @@ class EventSocket(FeedSocket):
         place = pattern.prefix if pattern is not None else address or ""
         super().__init__(context, transport, head, realm, relay, grant, limit, place)
         self._relay = relay
-        self._opening = None if pattern is None else (pattern, wish.query)  # what to subscribe to, until then
+        self._opening = None if pattern is None else (pattern, wish)  # what to subscribe to, until then
         self._address = address
         self._feed: Feed | None = None
 
@@ -182,13 +187,12 @@ class EventSocket(FeedSocket):
             feed.end()
         self.realm.vacate(self._relay)
 
-    def _subscribe(self, pattern: Pattern, query: Query) -> None:
-        relay = self._relay
+    def _subscribe(self, pattern: Pattern, wish: Wish) -> None:
+        relay, query = self._relay, wish.query
         history = self.realm.history(relay)
         voice: Voice = BARE if self._is_bare else CloudEventFrames(history.epoch)
-        policy = "close" if self._is_bare else query.policy or relay.slow
-        budget = budget_of(self.context, relay, query.budget)
-        mouth = Mouth(self.realm, relay, self.outflow, voice, self.on_slow, policy, budget)
+        policy, budget = _policy_of(relay, wish), budget_of(self.context, relay, query.budget)
+        mouth = Mouth(self.context, self.realm, relay, self.outflow, voice, self.end, policy, budget)
         self._feed = feed = Feed(self.context, self, mouth, pattern, Gate.of(self.lease.grant, relay), is_sole=True)
         self.realm.tick.flush()
         beginning = feed.find_beginning(query.start or "now")

@@ -21,8 +21,9 @@ from fanout.history import Cursor, parse_cursor
 Policy = Literal["close", "drop", "catch-up", "block"]
 Mode = Literal["subscribe", "publish", "both"]
 Shape = Literal["data", "cloudevent"]
-Start = Literal["now", "start"] | Cursor | float
-"""Where a subscription begins: now, the oldest kept event, after a cursor, or at a unix time in seconds."""
+Start = Literal["now", "start", "retained"] | Cursor | float
+"""Where a subscription begins: now, the oldest kept event, now but with the last event of each address before, after a
+cursor, or at a unix time in seconds."""
 
 Word = TypeVar("Word", bound=str)
 
@@ -32,6 +33,7 @@ MAX_BUDGET_BYTES = 1 << 40
 SESSION_PROTOCOL = "fanway.v1"
 CLOUDEVENTS_PROTOCOL = "cloudevents.json"
 
+_STARTS: tuple[Literal["now", "start", "retained"], ...] = ("now", "start", "retained")
 _POLICIES: tuple[Policy, ...] = get_args(Policy)
 _MODES: tuple[Mode, ...] = get_args(Mode)
 _SHAPES: tuple[Shape, ...] = get_args(Shape)
@@ -94,9 +96,11 @@ def parse_query(raw: str, transport: Transport) -> Query:
             able = ", ".join(each.value for each in _OPTIONS[name])
             raise Unsupported(f"'{name}' cannot be honoured by {transport.value}; it can by: {able}.")
     policy = parse_policy(options["policy"]) if "policy" in options else None
-    if policy == "drop" and transport is Transport.SOCKET:
+    if policy in ("drop", "catch-up") and transport is Transport.SOCKET:
         able = ", ".join(each.value for each in _FEEDS if each is not Transport.SOCKET)
-        raise Unsupported(f"'policy=drop' needs gap notices, which a bare WebSocket cannot carry; they can: {able}.")
+        raise Unsupported(
+            f"'policy={policy}' needs gap notices, which a bare WebSocket cannot carry; they can: {able}."
+        )
     return Query(
         start=parse_start(options["from"]) if "from" in options else None,
         policy=policy,
@@ -137,13 +141,12 @@ def choose_socket(sub_protocols: Sequence[str], has_address: bool) -> Transport:
 
 
 def parse_start(text: str) -> Start:
-    """`now`, `start`, a cursor, or an RFC 3339 time in UTC with `Z`. Raises BadRequest, Unsupported."""
-    if text == "now":
-        return "now"
-    if text == "start":
-        return "start"
+    """`now`, `start`, `retained`, a cursor, or an RFC 3339 time in UTC with `Z`. Raises BadRequest."""
     if text == "retained":
         raise Unsupported("'from=retained' is not offered by this version.")
+    for word in _STARTS:
+        if text == word:
+            return word
     if _TIME.fullmatch(text):
         try:
             return datetime.fromisoformat(text).timestamp()
@@ -158,9 +161,7 @@ def parse_start(text: str) -> Start:
 
 
 def parse_policy(text: str) -> Policy:
-    """What happens to a slow consumer: `close` or `drop`. Raises BadRequest, Unsupported."""
-    if text in ("catch-up", "block"):
-        raise Unsupported(f"'policy={text}' is not offered by this version.")
+    """What happens to a slow consumer. Raises BadRequest."""
     return _one_of("policy", text, _POLICIES)
 
 

@@ -275,9 +275,15 @@ def encode_hi(
     )
 
 
-def encode_subscribed(r: int, sub: int, relay: str, cursor: Cursor) -> bytes:
-    """The answer to `sub`, before any event of it."""
-    return _frame({"t": "ok", "r": r, "sub": sub, "relay": relay, "cursor": str(cursor)})
+def encode_subscribed(r: int, sub: int, relay: str, cursor: Cursor, *, is_behind: bool) -> bytes:
+    """The answer to `sub`, before any event of it; if it is behind, what it missed follows, up to a `cur` for it."""
+    behind = {"behind": True} if is_behind else {}
+    return _frame({"t": "ok", "r": r, "sub": sub, "relay": relay, "cursor": str(cursor), **behind})
+
+
+def encode_behind(relay: str, cursor: Cursor, sub: int) -> bytes:
+    """A subscription was too slow for the live stream: what follows comes from history, up to a `cur` for it."""
+    return _frame({"t": "behind", "relay": relay, "sub": sub, "c": str(cursor)})
 
 
 def encode_unsubscribed(r: int, sub: int) -> bytes:
@@ -301,9 +307,10 @@ def encode_session_gap(relay: str, from_: Cursor, to: Cursor, why: str, sub: int
     return _frame({"t": "gap", "relay": relay, **whose, "from": str(from_), "to": str(to), "why": why})
 
 
-def encode_cursor(relay: str, cursor: Cursor) -> bytes:
-    """The position reached in a relay's stream."""
-    return _frame({"t": "cur", "relay": relay, "c": str(cursor)})
+def encode_cursor(relay: str, cursor: Cursor, sub: int | None = None) -> bytes:
+    """The position reached in a relay's stream, or by one subscription, which is live from there."""
+    whose = {} if sub is None else {"sub": sub}
+    return _frame({"t": "cur", "relay": relay, **whose, "c": str(cursor)})
 
 
 def encode_pong(r: int) -> bytes:

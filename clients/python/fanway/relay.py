@@ -148,7 +148,7 @@ class Relay:
         """Events of all addresses the pattern matches, as an asynchronous iterator.
 
         `after`: None for what comes from now on, "start" for all that history holds, a cursor, or a
-        time. Survives reconnects. `policy` ("close" or "drop") and `budget` (bytes owed) narrow what
+        time. Survives reconnects. `policy` ("close", "drop" or "catch-up") and `budget` (bytes owed) narrow what
         the relay allows a slow consumer.
         """
         start = _timestamp(after) if isinstance(after, datetime) else after or "now"

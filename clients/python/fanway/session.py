@@ -293,7 +293,10 @@ class Session:
             case "cur":
                 position = parse_position(header["c"])
                 for subscription in self._concerned(header):
-                    subscription.reached(position)
+                    subscription.reached(position, alone="sub" in header)
+            case "behind":
+                for subscription in self._concerned(header):
+                    subscription.fell_behind()
             case "bye":
                 self._shall_return = bool(header.get("return", True))
                 self._return_after = float(header.get("after") or 0.0)

@@ -36,6 +36,7 @@ class Subscription(ConnectionStatus):
         self.relay = ""
         self.is_live = False
         self.is_behind = False
+        self.is_replaying = False  # what comes from history is marked as its own, and live events are not for it yet
         self.position: Position | None = parse_position(start) if is_cursor(start) else None
         self._start = start
         self._close = close
@@ -101,6 +102,7 @@ class Subscription(ConnectionStatus):
         if self.pattern[: len(self.relay)].lower() == self.relay.lower():
             self._spelled = self.relay + self.pattern[len(self.relay) :]  # relay paths ignore case, events carry theirs
         self.is_live = True
+        self.is_replaying = bool(header.get("behind"))
         self._become(ConnectionState.ONLINE)
         if self.position is None and self._start == "now":
             self.position = parse_position(header["cursor"])
@@ -114,7 +116,7 @@ class Subscription(ConnectionStatus):
     def offer(self, message: Message) -> bool:
         """Take an event unless it was had before. False: too many wait here, the session must unsubscribe."""
         position = parse_position(message.header["c"])
-        if not self.is_live or self._has_passed(position):
+        if not self.is_live or self._has_passed(position) or (self.is_replaying and "sub" not in message.header):
             return True
         if self._waiting_bytes >= MAX_WAITING_BYTES or len(self._waiting) >= MAX_WAITING_EVENTS:
             self.is_live, self.is_behind = False, True
@@ -129,14 +131,22 @@ class Subscription(ConnectionStatus):
 
     def skipped(self, gap: Header) -> None:
         """The gateway's `gap`: events after `from` up to and including `to` are missing."""
+        if self.is_replaying and "sub" not in gap:
+            return
         from_, to = parse_position(gap["from"]), parse_position(gap["to"])
         if gap.get("why") not in ("epoch", "ahead") and self._has_passed(to):
             return
         self._missed += count_missing(gap, from_, to)
         self.position = to
 
-    def reached(self, position: Position) -> None:
-        """The gateway's `cur`: nothing up to here is still to come."""
+    def fell_behind(self) -> None:
+        """The gateway's `behind`: it was too slow, and what it missed comes from history."""
+        self.is_replaying = True
+
+    def reached(self, position: Position, *, alone: bool) -> None:
+        """The gateway's `cur`: nothing up to here is still to come; if it is for this one `alone`, it is live again."""
+        if alone:
+            self.is_replaying = False
         if self.is_live and not self._has_passed(position):
             self.position = position
 

@@ -164,7 +164,7 @@ async def by_session(world: World, publishing: Publishing, start: str = "now") -
         await publishing()
 
         async def read() -> str:
-            return (await peer.next())[1].decode()
+            return (await peer.event())[1].decode()
 
         return await texts(read)
 
@@ -210,6 +210,23 @@ async def by_drop_and_gap(world: World, publishing: Publishing) -> list[str]:
     return [text for text in found if text != "filler"]
 
 
+async def by_catch_up(world: World, publishing: Publishing) -> list[str]:
+    """A slow consumer that reads what it missed from history."""
+    stalled = Stalled(world)
+    await stalled.ask("ruled/**?policy=catch-up", Accept="application/x-ndjson")
+    while not (await publish(world, "ruled/public", f"filler {PIECE}", Content_Type="text/plain"))["behind"]:
+        await publish(world, "ruled/secret/a", "secret filler", Content_Type="text/plain")
+    await publishing()
+    loop = asyncio.get_running_loop()
+    data = b""
+    async with asyncio.timeout(20):
+        while b'"data":"end"' not in data or not data.endswith(b"\n\r\n"):
+            data += await loop.sock_recv(stalled.socket, 65536)
+    events = [json.loads(line) for line in unchunked(data).splitlines()]
+    found = [event["data"].partition(" " + PIECE)[0] for event in events if event["type"] == "fanway.event"]
+    return [text for text in found if text != "filler"]
+
+
 LIVE, REPLAYED = ["late", "end"], ["early", "late", "end"]
 WAYS: list[tuple[Transport, Way, list[str]]] = [
     (Transport.SSE, by_sse, LIVE),
@@ -217,6 +234,7 @@ WAYS: list[tuple[Transport, Way, list[str]]] = [
     (Transport.NDJSON, by_ndjson, LIVE),
     (Transport.NDJSON, by_ndjson_replay, REPLAYED),
     (Transport.NDJSON, by_drop_and_gap, LIVE),
+    (Transport.NDJSON, by_catch_up, LIVE),
     (Transport.LONG_POLL, by_long_poll, LIVE),
     (Transport.LONG_POLL, by_long_poll_replay, REPLAYED),
     (Transport.SOCKET, by_bare_socket, LIVE),

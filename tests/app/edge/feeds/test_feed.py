@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pipe import Pipe
 
 from app.access.grant import Grant
+from app.closes import Close
 from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish
@@ -43,7 +44,7 @@ class World:
         self.realm = Realm(
             self.namespace, Tick(self.soon.append, slice_size=2), lambda: 0.0, NO_REGISTRY, is_open=False
         )
-        self.context: Any = SimpleNamespace(loop=SimpleNamespace(call_soon=self.soon.append))
+        self.context: Any = SimpleNamespace(loop=SimpleNamespace(call_soon=self.soon.append), counters=Counter[str]())
         self.grant = Grant(self.namespace, Right.LISTEN, None, "", "rule", "key", float("inf"))
 
     def publish(self, address: str, size: int, on_receipt: Callable[[PublishReceipt], None]) -> None:
@@ -73,7 +74,7 @@ class Peer:
         self.is_closed = False
         history = world.realm.history(world.relay)
         voice = CloudEventFrames(history.epoch)
-        mouth = Mouth(world.realm, world.relay, self.outflow, voice, self.close, policy, budget)
+        mouth = Mouth(world.context, world.realm, world.relay, self.outflow, voice, self.on_slow, policy, budget)
         gate = Gate.of(world.grant, world.relay)
         self.pattern = check_pattern(pattern)
         self.feed = Feed(world.context, self, mouth, self.pattern, gate, is_sole=True)
@@ -84,6 +85,9 @@ class Peer:
 
     def peer_address(self) -> str:
         return "192.0.2.1"
+
+    def on_slow(self, close: Close) -> None:
+        self.close()
 
     def close(self) -> None:
         self.is_closed = True
@@ -154,7 +158,7 @@ class FeedMachine(RuleBasedStateMachine):
     @rule(
         pattern=st.sampled_from(["news/a", "news/**", "news/*"]),
         back=st.none() | st.just("start") | st.integers(0, 60),
-        policy=st.sampled_from(["close", "drop"]),
+        policy=st.sampled_from(["close", "drop", "catch-up"]),
         budget=st.sampled_from([1000, 20_000, 200_000]),
     )
     def subscribe(self, pattern: str, back: Any, policy: str, budget: int) -> None:

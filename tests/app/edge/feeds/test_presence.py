@@ -70,7 +70,9 @@ class Peer:
         self.outflow = Outflow(self.pipe)  # type: ignore[arg-type]
         self.pipe.on_writable = self.on_writable
         voice = CloudEventFrames(world.realm.history(relay).epoch)
-        mouth = Mouth(world.realm, relay, self.outflow, voice, self.close, "close", 1 << 30)
+        mouth = Mouth(
+            world.context, world.realm, relay, self.outflow, voice, lambda close: self.close(), "close", 1 << 30
+        )
         asked = check_pattern(pattern, allow_system=True)
         self.feed = Feed(world.context, self, mouth, asked, Gate.of(world.grant, relay), is_sole=True)
         world.realm.tick.flush()

@@ -69,7 +69,7 @@ async def test_a_subscriber_that_drops_gets_exactly_what_it_missed_and_then_what
     elif transport == "session":
         async with session(world) as peer:
             await peer.subscribe(1, "long/**", from_=seen)
-            got = [json.loads((await peer.next())[1])[0] for _ in range(2000)]
+            got = [json.loads((await peer.event())[1])[0] for _ in range(2000)]
     else:
         async with socket(world, f"long/**?from={seen}", subprotocols=["cloudevents.json"]) as peer_socket:
             await receive(peer_socket)

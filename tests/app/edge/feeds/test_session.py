@@ -66,9 +66,11 @@ async def test_a_replay_is_told_to_its_subscription_alone(world: World) -> None:
     async with session(world) as peer:
         await peer.subscribe(1, "orders/**")
         answer = await peer.subscribe(2, "orders/**", from_="start")
-        assert answer["cursor"].endswith(":0")
+        assert (answer["cursor"].endswith(":0"), answer["behind"]) == (True, True)
         replayed = [await peer.next() for _ in range(3)]
         assert [(header["sub"], payload) for header, payload in replayed] == [(2, b"0"), (2, b"1"), (2, b"2")]
+        place = await peer.header()
+        assert (place["t"], place["sub"], place["c"]) == ("cur", 2, replayed[-1][0]["c"])
         await publish(world, "orders/eu", "live")
         header, payload = await peer.next()
         assert ("sub" in header, payload) == (False, b"live")

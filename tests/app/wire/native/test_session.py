@@ -144,7 +144,7 @@ def test_the_relay_speaks_first() -> None:
 
 def test_answers_carry_the_number_of_their_question() -> None:
     receipt = PublishReceipt("e1", "0a1b2c3d:5", 2, 1, 1, 0)
-    assert told(session.encode_subscribed(1, 7, "orders", HERE)) == {
+    assert told(session.encode_subscribed(1, 7, "orders", HERE, is_behind=False)) == {
         "t": "ok",
         "r": 1,
         "sub": 7,
