@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -359,6 +361,53 @@ async def test_ordinary_requests_and_gathers_go_on_side_by_side(world: World) ->
 
     await asyncio.gather(*(request(number) for number in range(60)), *(everybody(number) for number in range(30)))
     assert is_at_rest(world)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_summary_adds_up_whatever_listeners_do_and_nothing_is_left(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def whatever(listener: Listener, request: Request, body: bytes, socket: ClientConnection) -> None:
+        match chance.randrange(7):
+            case 0:
+                await listener.respond(request, socket, None, chance.choice([204, 304, 500]))
+            case 1:
+                await listener.respond(request, socket, None, status="nonsense")
+            case 2:
+                await socket.send(b"a body that nobody announced")
+            case 3:
+                await asyncio.sleep(chance.random() / 5)
+                await listener.respond(request, socket, b"late")
+            case 4:
+                async with connect(request["address"], max_size=None) as meeting:
+                    if chance.random() < 0.5:
+                        await listener.respond(request, meeting, chance.randbytes(chance.randrange(200_000)))
+            case 5 if chance.random() < 0.2:
+                listener.socket.transport.abort()
+            case _:
+                await listener.respond(request, socket, b"well")
+
+    listeners = [await world.listen(f"shop/{number % 7}", on_request=whatever) for number in range(40)]
+    rules = ["wait=1s", "wait=1s&max=5", "wait=1s&first=true", "wait=1s&stall=50ms", "wait=50ms"]
+
+    async def asking(number: int) -> None:
+        pattern = chance.choice(["shop/**", "shop/*", "shop/3", "shop/*/**"])
+        async with world.client.stream(
+            "POST", f"/-/ask/{pattern}?{chance.choice(rules)}", headers=world.auth(), content=b"?" * number
+        ) as answer:
+            if answer.status_code != 200 or number % 5 == 0:
+                return  # nobody is left there, or a caller that leaves
+            lines = [json.loads(line) async for line in answer.aiter_lines()]
+        last = lines.pop()
+        counts = Counter(line["type"] for line in lines)
+        assert (last["type"], last["answered"], last["failed"]) == ("summary", counts["answer"], counts["failure"])
+        assert last["asked"] == last["answered"] + last["failed"] + len(last["missing"])
+        assert last["missing"] or last["why"] in ("all", "max", "first")
+
+    await asyncio.gather(*(asking(number) for number in range(30)))
+    await until(lambda: is_at_rest(world))
+    assert any(listener.requests for listener in listeners)
+    assert not world.gateway.context.counters["faults"]
 
 
 # --- the caller ---
