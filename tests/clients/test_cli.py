@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanway import cli
+from fanway import ListenerAnswer, RelayError, Summary, cli
+from fanway.asking import Who
+from fanway.cli_ask import as_json_line as all_as_json_line
+from fanway.cli_ask import as_line as all_as_line
+from fanway.cli_ask import as_words
 from fanway.cli_events import as_data, as_json_line, as_line
 from fanway.cli_options import safe
 from fanway.cli_relays import parse_forward
@@ -213,3 +217,35 @@ def test_a_forward_is_understood(text: str, parts: tuple[str, int, str]) -> None
 def test_a_bad_forward_is_wrong_usage(text: str) -> None:
     with pytest.raises(click.UsageError):
         parse_forward(text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ask", "shop", "--wait", "1s"),
+        ("ask", "shop", "--first"),
+        ("ask", "shop", "--json"),
+        ("ask", "--all", "shop", "--path", "/x"),
+        ("ask", "--all", "shop", "--timeout", "1"),
+        ("ask", "--all", "shop", "--wait", "1m"),
+        ("ask", "--all", "shop", "--stall", "soon"),
+        ("ask", "--all", "shop", "--max", "0"),
+    ],
+)
+def test_options_for_all_go_with_all(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FANWAY_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("FANWAY_KEY", "key")
+    assert code_of(*arguments) == 2
+
+
+def test_answers_of_all_are_safe_lines() -> None:
+    answer = ListenerAnswer(200, {"Content-Type": "x"}, b"\x1b[2J\n", "", "shop/\x1b", "7", "oslo")
+    assert all_as_line(answer) == "shop/\\x1b\toslo\t200\t\\x1b[2J\\n"
+    assert json.loads(all_as_json_line(answer))["data"] == "\x1b[2J\n"
+    binary = ListenerAnswer(200, {}, b"\xff", "", "shop")
+    assert all_as_line(binary) == "shop\t-\t200\tbase64:/w=="
+    assert json.loads(all_as_json_line(binary)) == {"address": "shop", "status": 200, "data_base64": "/w=="}
+    failed = ListenerAnswer(502, {}, b"", "", "shop", error=RelayError("It left."))
+    assert json.loads(all_as_json_line(failed)) == {"address": "shop", "status": 502, "error": "It left."}
+    many = Summary(300, 100, 100, (Who("shop", None, None),), "wait")
+    assert as_words(many) == "100 of 300 answered, 100 failed, 100 missing: shop, … (ended by: wait)"

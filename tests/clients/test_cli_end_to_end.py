@@ -158,6 +158,31 @@ async def test_one_of_several_listeners_is_chosen_by_its_name(shell: Shell) -> N
     assert "is no instance name" in (await shell.run("listen", "shop", "--to", "-", "--instance", "a b")).err
 
 
+async def test_all_are_asked_and_one_of_them_is_missing(shell: Shell) -> None:
+    """W15"""
+    (shell.folder / "plant.py").write_text(
+        "import asyncio\n\n"
+        "async def well(request):\n    return {'up': True, 'heard': await request.text()}\n\n"
+        "async def slow(request):\n    await asyncio.sleep(60)\n"
+    )
+    for place, handler in (("a", "well"), ("b", "slow"), ("c", "well")):
+        target = ("--to", f"plant:{handler}", "--instance", f"{place}-1")
+        listener = await shell.start("listen", f"shop/{place}/status", *target)
+        assert "listening at" in await line_of(listener.stderr)
+    done = await shell.run("ask", "--all", "shop/*/status", "how?", "--wait", "3s")
+    assert sorted(done.out.splitlines()) == [
+        f'shop/{place}/status\t{place}-1\t200\t{{"up":true,"heard":"how?"}}' for place in "ac"
+    ]
+    assert done.err == "2 of 3 answered, 1 missing: shop/b/status (b-1) (ended by: wait)\n"
+    assert done.code == 0
+    whole = await shell.run("ask", "--all", "shop/*/status", "--max", "1", "--json")
+    [answer] = [json.loads(line) for line in whole.out.splitlines()]
+    assert (answer["status"], json.loads(answer["data"])["heard"]) == (200, "")
+    nobody = await shell.run("ask", "--all", "shop/b/*", "--wait", "300ms")
+    assert (nobody.code, nobody.out) == (1, "")
+    assert nobody.err.splitlines()[-1] == "fanway: Nobody answered."
+
+
 async def test_asking_nobody_fails_with_a_tracking_id(shell: Shell) -> None:
     done = await shell.run("ask", "shop")
     assert done.code == 1

@@ -14,6 +14,7 @@ import fanway
 ROOT = Path(__file__).parents[2]
 SDK = [
     "Answer",
+    "Asking",
     "AuthorizationFailedError",
     "ConfigurationError",
     "ConnectionClosedError",
@@ -23,6 +24,7 @@ SDK = [
     "EndpointNotFoundError",
     "Event",
     "InvalidAddressError",
+    "ListenerAnswer",
     "QuotaExceededError",
     "Receipt",
     "Relay",
@@ -33,6 +35,7 @@ SDK = [
     "ServerBusyError",
     "Socket",
     "Subscription",
+    "Summary",
     "Ticket",
     "connect",
 ]

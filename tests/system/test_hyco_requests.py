@@ -107,6 +107,29 @@ async def test_a_hundred_requests_in_parallel_each_get_their_own_answer(door: Do
         assert answer["received"] == answer["sent"]
 
 
+async def test_hyco_listeners_are_asked_all_at_once(door: Door, node: StartNode) -> None:
+    """W15: unmodified, they answer as they do any sender, whatever the size; one may be chosen by its name."""
+    listeners = []
+    for name in ("oslo", "bergen"):
+        uri = f"{door.listen('hyco')}&sb-hc-instance={name}"
+        listeners.append(await node("https_listener", ca=door.world.ca, uri=uri))
+        await listeners[-1].expect("listening")
+    verify = door.world.tls() if door.world.ca else True
+    async with httpx.AsyncClient(base_url=door.http, verify=verify, headers=door.world.auth(), timeout=20) as client:
+        for body in (b"", b"how?", payload(60_000)):
+            answer = await client.post("/-/ask/hyco/**", content=body)
+            *answers, last = [json.loads(line) for line in answer.text.splitlines()]
+            assert {line["instance"] for line in answers} == {"oslo", "bergen"}
+            assert [line.get("data", "").encode() for line in answers if "data_base64" not in line] in ([body] * 2, [])
+            assert (last["asked"], last["answered"], last["why"]) == (2, 2, "all")
+            for listener in listeners:
+                heard = await listener.expect("request")
+                assert (heard["url"], heard["bytes"], heard["method"]) == ("/hyco", len(body), "POST")
+        for number, name in enumerate(("oslo", "bergen")):
+            assert (await client.get("/hyco/one", headers={"Fanway-Instance": name})).status_code == 200
+            assert (await listeners[number].expect("request"))["url"] == "/hyco/one"
+
+
 async def test_a_streamed_answer_arrives_piece_by_piece(door: Door, node: StartNode) -> None:
     """P19: each piece goes on at once."""
     listener = await listener_at(node, door)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from fanway.asking import Answer, Asking, ListenerAnswer, Summary
 from fanway.errors import (
     AuthorizationFailedError,
     ConfigurationError,
@@ -20,7 +21,7 @@ from fanway.errors import (
 )
 from fanway.event import Event, Receipt
 from fanway.exchange import Request, Response
-from fanway.relay import Answer, Relay, connect
+from fanway.relay import Relay, connect
 from fanway.socket import Socket
 from fanway.status import ConnectionState
 from fanway.subscription import Subscription
@@ -28,6 +29,7 @@ from fanway.tickets import Ticket
 
 __all__ = [
     "Answer",
+    "Asking",
     "AuthorizationFailedError",
     "ConfigurationError",
     "ConnectionClosedError",
@@ -37,6 +39,7 @@ __all__ = [
     "EndpointNotFoundError",
     "Event",
     "InvalidAddressError",
+    "ListenerAnswer",
     "QuotaExceededError",
     "Receipt",
     "Relay",
@@ -47,6 +50,7 @@ __all__ = [
     "ServerBusyError",
     "Socket",
     "Subscription",
+    "Summary",
     "Ticket",
     "connect",
 ]

@@ -14,12 +14,13 @@ from importlib.metadata import entry_points, version
 
 import click
 
+from fanway.cli_ask import ask
 from fanway.cli_events import publish, subscribe
 from fanway.cli_manage import key, relay, status, token
 from fanway.cli_moving import export, import_
 from fanway.cli_namespaces import alias, namespace
 from fanway.cli_options import safe, say
-from fanway.cli_relays import ask, forward, listen, open_
+from fanway.cli_relays import forward, listen, open_
 from fanway.cli_revocations import revoke
 from fanway.cli_tickets import ticket
 from fanway.errors import RelayError

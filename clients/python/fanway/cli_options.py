@@ -37,6 +37,11 @@ _OPTIONS = (
 )
 
 
+instance_option = click.option(
+    "--instance", metavar="NAME", help="The one listener of this name, where several listen."
+)
+
+
 def gateway_options(command: F) -> F:
     """Add --url, --key-name, --key, --token, --connection-string, --data and --namespace; the command gets a Gateway
     first."""

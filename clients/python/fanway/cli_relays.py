@@ -1,4 +1,4 @@
-"""`fanway listen`, `ask`, `open` and `forward`: requests and sockets."""
+"""`fanway listen`, `open` and `forward`: who answers, and sockets."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import get_args
 import click
 
 from fanway.asgi import load_code
-from fanway.cli_events import as_data, print_line
-from fanway.cli_options import StandardInput, gateway_options, run, safe, say, write_body
+from fanway.cli_events import print_line
+from fanway.cli_options import StandardInput, gateway_options, instance_option, run, safe, say, write_body
 from fanway.connect import Gateway
 from fanway.errors import ConfigurationError, RelayError
 from fanway.exchange import Request, Response
@@ -22,7 +22,6 @@ from fanway.targets import Target, WebManners, parse_target
 from fanway.tcp import join_stream
 
 _DEMAND = click.Choice(get_args(Demand), case_sensitive=False)
-_WHOM = click.option("--instance", metavar="NAME", help="The one listener of this name, where several listen.")
 
 
 @click.command()
@@ -122,70 +121,10 @@ class PrintTarget:
                 print_line(f"SOCKET {safe(offer.target)}\t{safe(text)}")
 
 
-@click.command()
-@click.argument("address")
-@click.argument("data", required=False)
-@click.option("--method", help="The HTTP method (default: POST with DATA, GET without).")
-@click.option("--path", default="", help="Path and query added to the address.")
-@click.option("-H", "--header", "headers", multiple=True, metavar="NAME: VALUE", help="A header field; repeatable.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, metavar="S", help="Seconds to wait.")
-@_WHOM
-@gateway_options
-def ask(
-    gateway: Gateway,
-    address: str,
-    data: str | None,
-    method: str | None,
-    path: str,
-    headers: tuple[str, ...],
-    timeout: float,
-    instance: str | None,
-) -> None:
-    """Ask one listener and print its answer's body; ends with 1 if the status is 400 or more.
-
-    \b
-    Examples:
-      fanway ask shop/price '{"sku": 7}'
-      fanway ask shop --path '/cart?open=1' -H 'Accept: text/plain'
-    """
-    fields: dict[str, str] = {}
-    for header in headers:
-        name, colon, value = header.partition(":")
-        if not colon or not name.strip():
-            raise click.UsageError(f"-H takes 'Name: value', not {header!r}.")
-        fields[name.strip()] = value.strip()
-    run(_ask(Relay(gateway), address, data, method, path, fields, timeout, instance))
-
-
-async def _ask(
-    relay: Relay,
-    address: str,
-    data: str | None,
-    method: str | None,
-    path: str,
-    fields: dict[str, str],
-    seconds: float,
-    instance: str | None,
-) -> None:
-    async with relay:
-        body: str | bytes | None = None
-        if data is not None:
-            raw = await StandardInput().read() if data == "-" else data.encode("utf-8", "surrogateescape")
-            body, kind = as_data(raw)
-            if kind and not any(name.lower() == "content-type" for name in fields):
-                fields["Content-Type"] = kind
-        answer = await relay.ask(
-            address, body, timeout=seconds, method=method, path=path, headers=fields, instance=instance
-        )
-    write_body(answer.content)
-    if answer.status >= 400:
-        raise RelayError(f"The listener answered {answer.status} {answer.reason}".rstrip() + ".")
-
-
 @click.command(name="open")
 @click.argument("address")
 @click.option("--path", default="", help="Path and query added to the address.")
-@_WHOM
+@instance_option
 @gateway_options
 def open_(gateway: Gateway, address: str, path: str, instance: str | None) -> None:
     """Open a socket and join it to standard input and output; the end of input closes our direction only.
@@ -220,7 +159,7 @@ async def _send_input(socket: Socket) -> None:
 @click.option(
     "-L", "--local", "locals_", multiple=True, required=True, metavar="[HOST:]PORT:ADDRESS", help="Repeatable."
 )
-@_WHOM
+@instance_option
 @gateway_options
 def forward(gateway: Gateway, locals_: tuple[str, ...], instance: str | None) -> None:
     """Make relayed sockets reachable as local TCP ports. The other end runs `fanway listen … --to tcp://…`.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json as json_
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,9 +14,10 @@ from urllib.parse import quote
 import httpx
 
 from fanway.address import check_address, check_pattern, encode_address
-from fanway.channel import dial, innermost, unreachable
+from fanway.asking import Answer, Asking, Question, StopRules, ask_all, ask_one
+from fanway.channel import dial
 from fanway.connect import Gateway, resolve
-from fanway.errors import ConfigurationError, RelayError, RelayTimeoutError, from_answer
+from fanway.errors import ConfigurationError, RelayError
 from fanway.event import Data, Receipt, as_payload
 from fanway.exchange import Handler
 from fanway.listener import Handlers, Listener, Offer
@@ -31,25 +30,6 @@ from fanway.token import TokenProvider
 
 SocketHandler = Callable[[Socket], Awaitable[None]]
 H = TypeVar("H", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A listener's answer to `ask`, whatever its status."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes = field(repr=False)
-    reason: str = ""
-
-    @property
-    def text(self) -> str:
-        """The body as UTF-8."""
-        return self.content.decode()
-
-    def json(self) -> Any:
-        """The body read as JSON; raises ValueError if it is not."""
-        return json_.loads(self.content)
 
 
 class Opening:
@@ -247,28 +227,32 @@ class Relay:
         RelayTimeoutError.
         """
         await self._settled()
-        address = check_address(address)
-        fields = {"ServiceBusAuthorization": self.gateway.token(self.gateway.credential.scope or address)}
-        fields |= instance_fields(instance)
-        payload: bytes | None = None
-        if data is not None:
-            payload, _, kind = as_payload(data)
-            if kind:
-                fields["Content-Type"] = kind
-        fields.update(headers or {})
-        url = f"{self.gateway.url}/{encode_address(address)}{_suffix(path)}"
-        verb = method or ("GET" if payload is None else "POST")
-        try:
-            answer = await self._http().request(verb, url, content=payload, headers=fields, timeout=timeout)
-        except httpx.TimeoutException:
-            raise RelayTimeoutError(f"No answer from {address} within {timeout:g} s.") from None
-        except httpx.RequestError as error:
-            raise unreachable(self.gateway.url, innermost(error)) from None
-        if answer.status_code >= 400 and "via" not in answer.headers:  # only listeners' answers carry Via
-            raise from_answer(
-                answer.status_code, answer.reason_phrase, answer.content, answer.headers.get("retry-after")
-            )
-        return Answer(answer.status_code, answer.headers, answer.content, answer.reason_phrase)
+        question = Question(data, method, headers, instance)
+        return await ask_one(self.gateway, self._http(), check_address(address), _suffix(path), question, timeout)
+
+    def ask_all(
+        self,
+        pattern: str,
+        data: Data = None,
+        *,
+        max: int | None = None,
+        wait: float | None = None,
+        stall: float | None = None,
+        first: bool = False,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        instance: str | None = None,
+    ) -> Asking:
+        """Ask every listener at an address that the pattern matches: `async for answer in relay.ask_all("plant/*")`.
+
+        It ends when all have answered or failed, or earlier: after `max` answers, after `wait` seconds in all (10 if
+        left out), `stall` seconds after the last answer, or with the `first` one whose status is below 400. Listeners
+        that fail are among the answers, with an `error`; who is missing stands in the `summary` of what this returns.
+
+        Raises RelayError as it is iterated: EndpointNotFoundError (nobody listens), AuthorizationFailedError.
+        """
+        question, rules = Question(data, method, headers, instance), StopRules(max, wait, stall, first)
+        return ask_all(self.gateway, self._http, check_pattern(pattern), question, rules, self._settled)
 
     def open(
         self,

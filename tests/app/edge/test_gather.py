@@ -191,7 +191,7 @@ async def test_who_does_not_answer_in_time_is_missing(world: World) -> None:
     for number in range(49):
         await world.listen(f"shop/{number}")
     await world.listen("shop/slow", on_request=silent, query="&sb-hc-id=7&sb-hc-instance=slow")
-    *answers, last = await gathered(world, "shop/*?wait=0.5", content=b"how?")
+    *answers, last = await gathered(world, "shop/*?wait=3s", content=b"how?")
     assert len({answer["address"] for answer in answers}) == 49
     assert last == summary(50, 49, 0, "wait", {"address": "shop/slow", "listener": "7", "instance": "slow"})
     assert is_at_rest(world)
@@ -242,7 +242,7 @@ async def test_a_summary_names_a_hundred_and_counts_all(world: World) -> None:
     [channel] = roster.listeners("shop")
     many = [(f"shop/{number}", (channel,)) for number in range(300)]
     roster.matching = lambda *_: many  # type: ignore[method-assign]
-    [last] = await gathered(world, "shop/*?wait=50ms")
+    [last] = await gathered(world, "shop/*?wait=1s")
     assert (last["asked"], last["answered"], len(last["missing"]), last["why"]) == (300, 0, 100, "wait")
     await until(lambda: len(control.requests) == 300)
 
@@ -319,7 +319,7 @@ async def test_answers_that_are_too_large_together_fail(world: World, monkeypatc
     await world.listen("shop/half", on_request=half)
     await world.listen("shop/holds", on_request=hold)
     await world.listen("shop/large", on_request=large)
-    *lines, last = await gathered(world, "shop/*?wait=2s", content=b"?")
+    *lines, last = await gathered(world, "shop/*?wait=4s", content=b"?")
     assert last == summary(3, 1, 1, "wait", {"address": "shop/holds"})
     [failure] = [line for line in lines if line["type"] == "failure"]
     assert (failure["address"], failure["error"]["code"]) == ("shop/large", "Overloaded")
