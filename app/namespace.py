@@ -181,6 +181,11 @@ class Relay:
     def __post_init__(self) -> None:
         self.key = fold(self.name)
 
+    @property
+    def checks_events(self) -> bool:
+        """Whether events must be more than the gateway asks of all of them: smaller, or what a schema says."""
+        return self.max_event_bytes is not None or self.event_schema != ""
+
     def listen_address(self, address: str) -> str:
         """Where listeners register: at their own address on `native`, at the relay on Azure's profiles."""
         return address if self.profile is Profile.NATIVE else self.name

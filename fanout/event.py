@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from fanout.address import encode_address
 
+EXPIRY = "expirytime"  # an extension that CloudEvents documents
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -39,6 +40,12 @@ class Event(NamedTuple):
     def id_in(self, epoch: str) -> str:
         """Its id, in a stream of this epoch: unique together with its source (CloudEvents 1.0.2, "id")."""
         return self.id or f"{epoch}-{self.offset}"
+
+    def extensions(self) -> Mapping[str, str]:
+        """What its publisher gave beside the attributes that every event has, and until when it is good."""
+        if self.expires_at == inf:
+            return self.attributes
+        return {**self.attributes, EXPIRY: rfc3339(self.expires_at)}
 
     def __repr__(self) -> str:
         return f"Event({self.address!r}, offset={self.offset}, id={self.id!r}, {len(self.payload)} bytes)"

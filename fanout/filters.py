@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fanout.errors import InvalidFilter
-from fanout.event import DEFAULT_TYPE, Event, default_content_type, default_source, rfc3339
+from fanout.event import DEFAULT_TYPE, EXPIRY, Event, default_content_type, default_source, rfc3339
 
 MAX_DEPTH = 7
 """Objects and lists within each other: `all` of `any` of `not`. The header that carries one is the eighth."""
@@ -55,6 +55,7 @@ _READERS: dict[str, Callable[[Event], str]] = {
     "time": lambda event: event.time or rfc3339(event.received_at),
     "datacontenttype": lambda event: event.content_type or default_content_type(event.is_text),
     "fanwayaddress": lambda event: event.address,
+    EXPIRY: lambda event: event.extensions().get(EXPIRY, ""),
 }
 
 

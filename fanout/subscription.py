@@ -98,9 +98,12 @@ class Subscription:
     filter: Filter | None = None
     holder: object = None
 
-    def accepts(self, event: Event) -> bool:
-        """Whether it gets this event of its relay: pattern and filter match, and the address is permitted now."""
+    def accepts(self, event: Event, now: float) -> bool:
+        """Whether it gets this event of its relay at Unix time `now`, which need not be when it was published.
+
+        The event has not expired, pattern and filter match, and the address is permitted.
+        """
         address = event.address
-        if not (self.pattern.matches(address) and self.may_receive(address)):
+        if now >= event.expires_at or not (self.pattern.matches(address) and self.may_receive(address)):
             return False
         return self.filter is None or self.filter.matches(event)

@@ -14,6 +14,7 @@ from app.edge.asked import Asked
 from app.edge.control import ControlChannel
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
+from app.edge.feeds.checks import check_event
 from app.edge.feeds.intake import publish
 from app.edge.origin import remote_endpoint, told_scheme
 from app.edge.passage import check_passage
@@ -148,9 +149,10 @@ class OneWay(Exchange):
 
         context.counters["one_way_messages"] += 1
         if relay.profile is Profile.NET_EVENT:
+            publication, now = bare_publication(head.get("content-type"), body), context.clock()
+            check_event(relay, publication, now)  # before anybody has it
             self._hand_to_all(relay, hand)
-            publication = bare_publication(head.get("content-type"), body)
-            publish(self._realm, relay, _event_address(relay, address), publication, context.clock())
+            publish(self._realm, relay, _event_address(relay, address), publication, now)
         else:
             self._hand_to_one(relay, address, hand)
         self.respond(202, [("Date", self.seam.date())])

@@ -274,7 +274,7 @@ class RollCall:
             if reader.pattern.matches(address):
                 about = self._presence.describe(member, state)
                 event = system_event(address, f"fanway.presence.{state}", about, self._offset + 1, now)
-                if reader.accepts(event):
+                if reader.accepts(event, now):
                     self._offset += 1
                     told.append(event)
         return told

@@ -40,11 +40,13 @@ MOST_CHARACTERS = 8192  # of the path and the token of one that is kept
 
 
 class Recurring(NamedTuple):
-    """A header of a session's publish that was read and permitted: where its events go, and what they all share."""
+    """A header of a session's publish that was read and permitted: where its events go, what they all share, how large
+    their payloads may be."""
 
     relay: Relay
     address: str
     shared: Publication
+    max_bytes: int
 
 
 Reach = tuple[Relay | None, str, Right, tuple[Limit, ...]]
@@ -155,13 +157,11 @@ class Realm:
             self._recurring.clear()
         return self._recurring.setdefault(grant.reach, {})
 
-    def recur(
-        self, memory: dict[bytes, Recurring], header: bytes, relay: Relay, address: str, shared: Publication
-    ) -> Recurring:
+    def recur(self, memory: dict[bytes, Recurring], header: bytes, recurring: Recurring) -> Recurring:
         """Remember a header in one of those."""
         if len(memory) >= RECURRING:
             memory.clear()
-        memory[header] = recurring = Recurring(relay, address, shared)
+        memory[header] = recurring
         return recurring
 
     def history(self, relay: Relay) -> History:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from app.access.keyring import MAX_RULES, new_rule
 from app.errors import BadRequest, QuotaExceeded
+from app.event_schema import compile_schema
 from app.namespace import (
     HistoryLimits,
     Namespace,
@@ -62,6 +63,8 @@ class RelaySettings:
             raise BadRequest(f"A relay of the profile '{self.profile}' comes into being by use only.")
         if self.slow == "catch-up" and self.history.keep == "none":
             raise BadRequest("'catch-up' reads what it missed from the history, and this relay is to keep none.")
+        if self.event_schema:
+            compile_schema(self.event_schema)
         if len(self.user_metadata) > MAX_METADATA:
             raise BadRequest(f"User metadata is at most {MAX_METADATA} characters long.")
 

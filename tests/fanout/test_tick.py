@@ -313,7 +313,7 @@ class Model:
         self.ever_slow: set[Any] = set()
 
     def accepts(self, outlet: Any, event: Event) -> bool:
-        return any(s.outlet is outlet and s.accepts(event) for s in self.subscriptions)
+        return any(s.outlet is outlet and s.accepts(event, 0.0) for s in self.subscriptions)
 
     def publish(self, address: str, type: str | None) -> None:
         event = self.world.published[self.world.publish(address, type=type)]

@@ -10,9 +10,10 @@ from app.closes import Close
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
+from app.edge.feeds.checks import max_event_bytes
 from app.edge.feeds.feed import Beginning, Feed
 from app.edge.feeds.gate import Gate
-from app.edge.feeds.intake import publish
+from app.edge.feeds.intake import publish_all
 from app.edge.feeds.lease import Lease
 from app.edge.feeds.mouth import policy_of
 from app.edge.origin import is_secure, remote_endpoint
@@ -79,10 +80,10 @@ class Publish(EventsExchange):
     def start(self) -> None:
         self._parts: list[bytes] = []
         self._size = 0
-        self._receipts: list[PublishReceipt] = []
+        self._receipts: list[PublishReceipt | None] = []
         limits = self.context.settings.limits
         self._limit = max(limits.batch_bytes, 2 * limits.event_bytes)  # twice: base64 and the envelope around it
-        parse_query(self.head.query, Transport.POST)
+        self._query = parse_query(self.head.query, Transport.POST)
         self._address = parse_address(raw_address(self.head), allow_system=True)
         self._credential = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
         self._grant: Grant | None = None
@@ -119,27 +120,31 @@ class Publish(EventsExchange):
 
     def _publish(self, body: bytes) -> None:
         realm, relay, address = self._admit()  # again: the body may have taken its time
-        limits = self.context.settings.limits
+        limits, event_bytes = self.context.settings.limits, max_event_bytes(self.context, relay)
         events, self._is_batch = parse_publications(
-            self.head.headers, body, limits.event_bytes, limits.batch_bytes, limits.batch_lines
+            self.head.headers, body, event_bytes, limits.batch_bytes, limits.batch_lines
         )
+        terms, key = self._query.terms, self._query.key
+        if terms is not None or key is not None:
+            events = [event.wishing(terms, key) for event in events]
+        self._receipts = [None] * len(events)
         self._awaited = len(events)
         self.context.turns.note(self.seam, perf_counter())
         now = self.context.clock()
-        self.context.counters["events"] += len(events)
         if not events:
             self._answer()
-        for event in events:
-            publish(realm, relay, address, event, now, self._on_receipt)
+        publish_all(realm, relay, address, events, now, self._on_receipt)
+        self.context.counters["events"] += len(events)
 
-    def _on_receipt(self, receipt: PublishReceipt) -> None:
+    def _on_receipt(self, place: int, receipt: PublishReceipt) -> None:
         """One event was flushed; the last of them brings the answer."""
-        self._receipts.append(receipt)
-        if len(self._receipts) == self._awaited and not self.is_over:
+        self._receipts[place] = receipt
+        self._awaited -= 1
+        if not self._awaited and not self.is_over:
             self._answer()
 
     def _answer(self) -> None:
-        receipts = self._receipts
+        receipts = [receipt for receipt in self._receipts if receipt is not None]
         body = encode_receipts(receipts) if self._is_batch else encode_receipt(receipts[0])
         self.respond(202, [("Content-Type", CONTENT_TYPE), *cors_headers(self.context, self.head)], body)
 

@@ -168,10 +168,11 @@ class Feed:
         held = self._held
         if held is None or self.is_live or self.mouth.outflow.is_paused:
             return
-        permitted = [event for event in self._read() if held.accepts(event)]
+        now = self.mouth.realm.now()
+        permitted = [event for event in self._read() if held.accepts(event, now)]
         if (call := self._call) is not None:
             permitted = [call.place(event) for event in permitted if not is_presence(event.address)]
-            permitted += call.take(held, self.mouth.realm.now())
+            permitted += call.take(held, now)
         if permitted:
             self.send(permitted, self.mouth.history.epoch if call is None else call.epoch)
         if not self.is_over and self.is_caught_up:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from app.access.grant import Grant
 from app.closes import Close
 from app.edge.feeds.callers import may_publish, may_publish_everywhere
+from app.edge.feeds.checks import max_event_bytes
 from app.edge.feeds.feed import HEARTBEAT_SECONDS
 from app.edge.feeds.intake import publish, publish_run
 from app.edge.feeds.session_feeds import MAX_SUBSCRIPTIONS, SessionFeeds
@@ -99,7 +100,7 @@ class SessionSocket(FeedSocket):
 
     def on_messages(self, messages: list[tuple[int, bytes]]) -> None:
         """Publishes under a header that came before become runs; everything else is read closely, in its turn."""
-        limit, now = self.context.settings.limits.event_bytes, self.context.clock()
+        now = self.context.clock()
         run: list[Event] = []
         relay: Relay | None = None
         offset = 0
@@ -107,7 +108,7 @@ class SessionSocket(FeedSocket):
             header, _, payload = data.partition(b"\n")
             recurring = self._recurring.get(header) or self._recognise(header)
             is_text = opcode == TEXT
-            if recurring is None or len(payload) > limit or (is_text and not is_utf8(payload)):
+            if recurring is None or len(payload) > recurring.max_bytes or (is_text and not is_utf8(payload)):
                 self._publish_run(relay, run, now)
                 relay, run = None, []
                 if self.is_ending:
@@ -153,18 +154,17 @@ class SessionSocket(FeedSocket):
 
     def _publish(self, message: Pub, data: bytes) -> None:
         relay, address = self._place(message.address)
-        may_recur = message.may_recur and not relay.requires_transport_security  # other sessions share the memory
-        if may_recur and (header := data.partition(b"\n")[0]) and len(header) <= MOST_HEADER_BYTES:
-            self.realm.recur(self._recurring, header, relay, address, message.publication._replace(payload=b""))
+        if message.may_recur:
+            self._recur(data.partition(b"\n")[0], relay, address, message.publication._replace(payload=b""))
         r = message.r
 
         def answer(receipt: PublishReceipt) -> None:
             if r is not None and not (self.is_ending or self.is_lost):
                 self.outflow.write(encode_published(r, receipt))
 
-        self.context.counters["events"] += 1
         on_receipt = None if r is None else answer
         publish(self.realm, relay, address, message.publication, self.context.clock(), on_receipt)
+        self.context.counters["events"] += 1
 
     def _recognise(self, header: bytes) -> Recurring | None:
         """A header that need not be parsed, and names an address where this session may publish."""
@@ -175,9 +175,16 @@ class SessionSocket(FeedSocket):
             relay, address = self._place(address)
         except RelayError:
             return None  # said when it is read closely
-        if len(header) > MOST_HEADER_BYTES or relay.requires_transport_security:
+        return self._recur(header, relay, address, _NOTHING_ELSE)
+
+    def _recur(self, header: bytes, relay: Relay, address: str, shared: Publication) -> Recurring | None:
+        """Remember a header, unless it is too long, or its events must be looked at one by one."""
+        if relay.requires_transport_security or relay.event_schema:  # other sessions share the memory
             return None
-        return self.realm.recur(self._recurring, header, relay, address, _NOTHING_ELSE)
+        if len(header) > MOST_HEADER_BYTES:
+            return None
+        recurring = Recurring(relay, address, shared, max_event_bytes(self.context, relay))
+        return self.realm.recur(self._recurring, header, recurring)
 
     def _place(self, address: str) -> tuple[Relay, str]:
         """The relay of an address and its canonical form. Raises what `may_publish` does."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.access.grant import Grant
 from app.edge.credentials import credential_of
 from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
+from app.edge.feeds.checks import max_event_bytes
 from app.edge.feeds.exchange import raw_address
 from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
@@ -29,7 +30,7 @@ from app.wire.frames import TEXT, is_utf8
 from app.wire.http import Head, sub_protocols
 from app.wire.native.bare import BARE
 from app.wire.native.cloudevents import CloudEventFrames
-from app.wire.native.publication import parse_envelope
+from app.wire.native.publication import Publication, parse_envelope
 from app.wire.native.query import CLOUDEVENTS_PROTOCOL, Policy, Query, Transport, choose_socket, parse_query
 from fanout.address import Pattern, parse_address, parse_pattern
 from fanout.event import NO_ATTRIBUTES, Event, new_event
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 ENVELOPE_BYTES = 16 * 1024  # what an envelope may hold besides its data
+
+_NO_UTF8 = "A text message is not UTF-8."
 
 
 class Wish(NamedTuple):
@@ -139,17 +142,25 @@ class EventSocket(FeedSocket):
     def on_message(self, opcode: int, payload: bytes) -> None:
         if self._address is None:
             raise Unsupported("This socket only subscribes; open it with ?mode=publish or ?mode=both to publish.")
+        self.note_work()
+        publication = self._read(opcode, payload)
+        publish(self.realm, self._relay, self._address, publication, self.context.clock())
+        self.context.counters["events"] += 1
+
+    def _read(self, opcode: int, payload: bytes) -> Publication:
+        """One message, as it is published."""
+        if self._is_bare:
+            if opcode == TEXT and not is_utf8(payload):
+                raise PeerWireError(_NO_UTF8, close=1007)
+            return Publication("", payload, opcode == TEXT)
         if opcode != TEXT:
             raise PeerWireError("An envelope is a text message.", close=1003)
-        self.note_work()
-        publication = parse_envelope(payload, self.context.settings.limits.event_bytes)
-        self.context.counters["events"] += 1
-        publish(self.realm, self._relay, self._address, publication, self.context.clock())
+        return parse_envelope(payload, max_event_bytes(self.context, self._relay))
 
     def on_messages(self, messages: list[tuple[int, bytes]]) -> None:
         """Bare messages that came in one read become one run: nothing about them is looked up twice."""
         address = self._address
-        if not self._is_bare or address is None:
+        if not self._is_bare or address is None or self._relay.checks_events:
             super().on_messages(messages)
             return
         now, offset = self.context.clock(), self.realm.history(self._relay).next_offset()
@@ -170,7 +181,7 @@ class EventSocket(FeedSocket):
             self.context.counters["events"] += sound
             publish_run(self.realm, self._relay, run, now)
         if sound < len(messages):
-            raise PeerWireError("A text message is not UTF-8.", close=1007)
+            raise PeerWireError(_NO_UTF8, close=1007)
 
     def on_heartbeat(self) -> None:
         self.realm.touch(self._relay)  # a publisher may be silent for longer than a dynamic relay lingers

@@ -37,7 +37,7 @@ def encode_envelope(event: Event, epoch: str) -> bytes:
         "source": event.source or default_source(event.address),
         "type": event.type or DEFAULT_TYPE,
         "time": event.time or rfc3339(event.received_at),
-        **event.attributes,
+        **event.extensions(),
         "fanwayaddress": event.address,
         "fanwaycursor": f"{epoch}:{event.offset}",
     }

@@ -11,7 +11,6 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -20,7 +19,8 @@ import orjson
 
 from app.errors import BadRequest, PayloadTooLarge, RelayError, Unsupported
 from app.wire.frames import is_utf8
-from fanout.event import NO_ATTRIBUTES, Event, new_event
+from app.wire.native.terms import KEY, Terms, own_terms, parse_time
+from fanout.event import EXPIRY, NO_ATTRIBUTES, Event, new_event
 
 MAX_LINES = 10_000
 MAX_BATCH_BYTES = 1 << 20
@@ -33,25 +33,13 @@ OWN_PREFIX = (
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _JSON_TYPE = re.compile(r"application/json|text/json|[^/\s]+/[^/\s]+\+json")
 _TEXT_TYPE = re.compile(
     r"text/.*|application/(?:json|xml|javascript|ecmascript|yaml|x-www-form-urlencoded|x-ndjson)|.*\+(?:json|xml)"
 )
 _INDEPENDENT = ("specversion", "id", "source", "type", "datacontenttype", "time")
-
-
-class Terms(NamedTuple):
-    """What a publisher asks for beside the event itself; None: nothing.
-
-    `ttl_seconds`: how long it may be given to anybody. `not_before`: unix seconds at which it is published, until when
-    it waits. `retain`: whether it becomes its address's last event, where the relay keeps those.
-    """
-
-    ttl_seconds: float | None = None
-    not_before: float | None = None
-    retain: bool | None = None
+_APART = (*_INDEPENDENT, EXPIRY)  # what is kept in fields of its own
 
 
 class Publication(NamedTuple):
@@ -69,9 +57,18 @@ class Publication(NamedTuple):
 
     def as_event(self, address: str, offset: int, received_at: float) -> Event:
         id, payload, is_text, content_type, type, source, time, attributes, terms = self
-        expires_at = inf if terms is None or terms.ttl_seconds is None else received_at + terms.ttl_seconds
+        expires_at = inf if terms is None else terms.expiry(received_at)
         fields = (id, payload, is_text, content_type, type, source, time, received_at, attributes, expires_at)
         return new_event(Event, (address, offset, *fields))
+
+    def wishing(self, asked: Terms | None, key: str | None) -> Publication:
+        """This one with what its request asks for, as far as it says nothing of that itself."""
+        wished = self
+        if asked is not None:
+            wished = wished._replace(terms=asked if self.terms is None else self.terms.over(asked))
+        if key is not None and KEY not in self.attributes:
+            wished = wished._replace(attributes={**self.attributes, KEY: key})
+        return wished
 
 
 class Publications(NamedTuple):
@@ -138,7 +135,7 @@ def make_publication(
         if _CONTROL.search(value):
             raise BadRequest(f"The attribute {name!r} holds control characters or non-characters.")
         size += len(name) + len(value.encode())
-        if name not in _INDEPENDENT and not name.startswith(OWN_PREFIX):
+        if name not in _APART and not name.startswith(OWN_PREFIX):
             others[name] = value
     if size > MAX_METADATA_BYTES:
         raise PayloadTooLarge(f"The attributes of an event may hold at most {MAX_METADATA_BYTES} bytes.")
@@ -156,6 +153,7 @@ def make_publication(
         source=attributes.get("source"),
         time=_check_time(attributes.get("time")),
         attributes=others,
+        terms=own_terms(attributes),
     )
 
 
@@ -215,13 +213,9 @@ def _check_required(attributes: Mapping[str, Any]) -> None:
 def _check_time(time: str | None) -> str | None:
     if time is None:
         return None
-    try:
-        if _TIME.fullmatch(time):
-            datetime.fromisoformat(time.upper())
-            return time
-    except ValueError:
-        pass
-    raise BadRequest("The attribute 'time' is not an RFC 3339 time.")
+    if parse_time(time) is None:
+        raise BadRequest("The attribute 'time' is not an RFC 3339 time.")
+    return time
 
 
 def _parse_lines(body: bytes, max_event_bytes: int, max_lines: int) -> list[Publication]:

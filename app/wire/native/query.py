@@ -15,6 +15,7 @@ from typing import Literal, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 from app.errors import BadRequest, Unsupported
+from app.wire.native.terms import Terms, check_key, read_terms
 from fanout.errors import InvalidCursor
 from fanout.history import Cursor, parse_cursor
 
@@ -40,6 +41,9 @@ _SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z")
 _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)s?")
+_ELSE_BY = (
+    f" On a WebSocket each event says it by itself, with the sub-protocol {CLOUDEVENTS_PROTOCOL} or {SESSION_PROTOCOL}."
+)
 _DIGITS = re.compile(r"\d{1,15}")
 
 
@@ -63,8 +67,13 @@ _OPTIONS: dict[str, tuple[Transport, ...]] = {
     "as": (Transport.SSE,),
     "mode": (Transport.SOCKET, Transport.CLOUDEVENTS),
     "wait": (Transport.LONG_POLL,),
+    "ttl": (Transport.POST,),
+    "not-before": (Transport.POST,),
+    "retain": (Transport.POST,),
+    "key": (Transport.POST,),
 }
-LATER_OPTIONS = frozenset(("group", "durable", "filter", "key", "ttl", "retain"))
+_OF_PUBLISHERS = frozenset(("ttl", "not-before", "retain", "key"))
+LATER_OPTIONS = frozenset(("group", "durable", "filter"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,8 @@ class Query:
     shape: Shape | None = None
     mode: Mode = "subscribe"
     wait_seconds: float = 0.0
+    terms: Terms | None = None  # of all events of the request that do not say otherwise
+    key: str | None = None  # and their `partitionkey`
 
 
 def parse_query(raw: str, transport: Transport) -> Query:
@@ -94,7 +105,8 @@ def parse_query(raw: str, transport: Transport) -> Query:
     for name in options:
         if transport not in _OPTIONS[name]:
             able = ", ".join(each.value for each in _OPTIONS[name])
-            raise Unsupported(f"'{name}' cannot be honoured by {transport.value}; it can by: {able}.")
+            else_by = _ELSE_BY if name in _OF_PUBLISHERS else ""
+            raise Unsupported(f"'{name}' cannot be honoured by {transport.value}; it can by: {able}.{else_by}")
     policy = parse_policy(options["policy"]) if "policy" in options else None
     if policy in ("drop", "catch-up") and transport is Transport.SOCKET:
         able = ", ".join(each.value for each in _FEEDS if each is not Transport.SOCKET)
@@ -108,6 +120,8 @@ def parse_query(raw: str, transport: Transport) -> Query:
         shape=_one_of("as", options["as"], _SHAPES) if "as" in options else None,
         mode=_one_of("mode", options["mode"], _MODES) if "mode" in options else "subscribe",
         wait_seconds=_wait(options["wait"]) if "wait" in options else 0.0,
+        terms=read_terms(options),
+        key=check_key(options["key"]) if "key" in options else None,
     )
 
 

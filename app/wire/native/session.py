@@ -21,6 +21,7 @@ from app.wire.native.cloudevents import bye_members
 from app.wire.native.publication import Publication, make_publication
 from app.wire.native.query import MAX_BUDGET_BYTES, Policy, Start, parse_policy, parse_start, refuse_later
 from app.wire.native.receipt import PublishReceipt
+from app.wire.native.terms import KEY, Terms, check_key, read_terms
 from fanout.address import MAX_ADDRESS_BYTES, PLAIN_ADDRESS, Pattern, check_address, check_pattern
 from fanout.errors import FanoutError
 from fanout.event import Event
@@ -180,7 +181,6 @@ def _parse_pub(
     is_text: bool,
     max_event_bytes: int,
 ) -> Pub:
-    refuse_later(header)
     address = check_address(_text(header, "address"), allow_system=True)  # the door says 403 to those
     attributes = header.get("attrs", {})
     if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
@@ -189,14 +189,35 @@ def _parse_pub(
     if twice:
         raise BadRequest(f"The attribute {twice[0]!r} has a member of its own and no place in 'attrs'.")
     given = {name: _text(header, name) for name in _ATTRIBUTES if name in header}
+    if "key" in header:
+        given = {KEY: check_key(_text(header, "key")), **given}
     publication = make_publication(
-        {**attributes, **given},
+        {**given, **attributes},
         payload,
         is_text,
         _text(header, "ct") if "ct" in header else None,
         max_event_bytes=max_event_bytes,
     )
-    return Pub(r, address, publication, may_recur=r is None and "id" not in header)
+    terms = _terms(header)
+    if terms is not None:
+        publication = publication.wishing(terms, None)
+    return Pub(r, address, publication, may_recur=r is None and "id" not in header and publication.terms is None)
+
+
+def _terms(header: dict[str, Any]) -> Terms | None:
+    """The members `ttl`, `not_before`, `retain`, said as in the query, or as numbers and booleans of JSON."""
+    said: dict[str, str] = {}
+    for name in ("ttl", "not_before"):
+        if name in header:
+            value = header[name]
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise BadRequest(f"The member {name!r} is neither a number of seconds nor a string.")
+            said[name.replace("_", "-")] = value if isinstance(value, str) else f"{value:.6f}".rstrip("0").rstrip(".")
+    if "retain" in header:
+        if not isinstance(header["retain"], bool):
+            raise BadRequest("The member 'retain' is not a boolean.")
+        said["retain"] = "true" if header["retain"] else "false"
+    return read_terms(said)
 
 
 def _number(header: dict[str, Any], name: str) -> int:
@@ -348,8 +369,8 @@ def _event_frame(event: Event, epoch: str, sub: int | None) -> bytes:
         header["tm"] = event.time
     if event.content_type is not None:
         header["ct"] = event.content_type
-    if event.attributes:
-        header["x"] = dict(event.attributes)
+    if extensions := event.extensions():
+        header["x"] = dict(extensions)
     return encode_frame(TEXT if event.is_text else BINARY, orjson.dumps(header) + b"\n" + event.payload)
 
 

@@ -23,6 +23,9 @@ from fanway.relay import Relay
 @click.option("--type", "type_", help="The event's type.")
 @click.option("--content-type", help="The payload's media type (default: application/json if it is JSON).")
 @click.option("--id", "id_", help="The event's id (default: the gateway gives one).")
+@click.option("--partition-key", metavar="KEY", help="Events of one key belong together.")
+@click.option("--ttl", metavar="PERIOD", help="For how long it may be given to anybody, such as 30s, 5m or 12h.")
+@click.option("--retain/--no-retain", default=None, help="Whether it becomes the last event of its address.")
 @click.option("--file", "file", type=click.File("rb"), help="Take the payload from a file.")
 @click.option("--lines", is_flag=True, help="Publish every line of the file or of standard input as one event.")
 @gateway_options
@@ -33,6 +36,9 @@ def publish(
     type_: str | None,
     content_type: str | None,
     id_: str | None,
+    partition_key: str | None,
+    ttl: str | None,
+    retain: bool | None,
     file: Any,
     lines: bool,
 ) -> None:
@@ -49,7 +55,8 @@ def publish(
         raise click.UsageError("Give DATA (or - for standard input) or --file.")
     if lines and id_:
         raise click.UsageError("--id names one event; with --lines every event gets its own.")
-    run(_publish(Relay(gateway), address, data, file, lines, type_, id_, content_type))
+    wishes = {"type": type_, "id": id_, "key": partition_key, "ttl": ttl, "retain": retain}
+    run(_publish(Relay(gateway), address, data, file, lines, content_type, wishes))
 
 
 async def _publish(
@@ -58,15 +65,14 @@ async def _publish(
     data: str | None,
     file: Any,
     lines: bool,
-    type_: str | None,
-    id_: str | None,
     content_type: str | None,
+    wishes: dict[str, Any],
 ) -> None:
     async with relay:
 
         async def send(payload: bytes) -> None:
             value, kind = as_data(payload)
-            receipt = await relay.publish(address, value, content_type=content_type or kind, type=type_, id=id_)
+            receipt = await relay.publish(address, value, content_type=content_type or kind, **wishes)
             print_line(json.dumps(receipt._asdict()))
 
         if lines and file is not None:

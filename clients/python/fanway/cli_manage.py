@@ -64,6 +64,9 @@ def relay_ls(gateway: Gateway, as_json: bool) -> None:
 @click.option("--retain", is_flag=True, help="Keep the last event of each address.")
 @click.option("--slow", type=click.Choice(SLOW), help="What becomes of slow consumers.")
 @click.option("--budget", type=click.IntRange(min=1), metavar="BYTES", help="What a subscriber may owe.")
+@click.option("--max-event", type=click.IntRange(min=1), metavar="BYTES", help="Largest payload of an event.")
+@click.option("--dedup", type=click.FloatRange(min=0), metavar="SECONDS", help="How long an id is known; 0: never.")
+@click.option("--schema", type=click.File("rb"), metavar="FILE", help="A JSON Schema that payloads must satisfy.")
 @gateway_options
 def relay_add(
     gateway: Gateway,
@@ -77,14 +80,21 @@ def relay_add(
     retain: bool,
     slow: str | None,
     budget: int | None,
+    max_event: int | None,
+    dedup: float | None,
+    schema: Any,
 ) -> None:
     """Provision a relay, or replace its settings.
 
     \b
-    Example:
+    Examples:
       fanway relay add orders --history 5000 --durable
+      fanway relay add orders --schema order.json --max-event 10000
     """
     settings: dict[str, Any] = {"profile": profile, "displayName": display_name, "slow": slow, "budget": budget}
+    settings |= {"maxEventBytes": max_event, "dedupSeconds": dedup}
+    if schema is not None:
+        settings["eventSchema"] = _read_schema(schema)
     if anonymous:
         settings["requiresClientAuthorization"] = False
     if public:
@@ -103,6 +113,16 @@ def relay_add(
     body = {key: value for key, value in settings.items() if value is not None}
     call(gateway, "PUT", f"relays/{quote(check_address(name))}", body)
     print_line(safe(f"{name} added"))
+
+
+def _read_schema(file: Any) -> dict[str, Any]:
+    try:
+        schema = json.load(file)
+    except ValueError as error:
+        raise click.UsageError(f"--schema is not a file of JSON: {error}.") from None
+    if not isinstance(schema, dict):
+        raise click.UsageError("--schema is not a file with a JSON object.")
+    return schema
 
 
 @relay.command("rm")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -23,6 +23,7 @@ from fanway.exchange import Handler
 from fanway.listener import Handlers, Listener, Offer
 from fanway.listener_wire import Demand, Profile, Terms, connect_url, instance_fields
 from fanway.session import Session
+from fanway.session_wire import header_of, timestamp
 from fanway.socket import Socket, open_socket
 from fanway.subscription import Subscription
 from fanway.tickets import Ticket, ask_ticket
@@ -89,23 +90,33 @@ class Relay:
         time: str | datetime | None = None,
         content_type: str | None = None,
         attributes: Mapping[str, str] | None = None,
+        ttl: float | str | None = None,
+        not_before: float | str | datetime | None = None,
+        retain: bool | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Publish an event to all who subscribe; the receipt says how many that were.
 
-        `bytes` and `str` go as they are, other values as JSON. Raises RelayError; after
+        `bytes` and `str` go as they are, other values as JSON. `ttl`: for how long it may be given to
+        anybody, in seconds or as text such as "5m". `not_before`: when it is published, a time or
+        such a period from now. `retain`: whether it becomes the last event of its address, where the
+        relay keeps those. `key` makes the attribute `partitionkey`. Raises RelayError; after
         ConnectionLostError the event may or may not have been published.
         """
         payload, is_text, kind = as_payload(data, content_type)
-        members = {
-            "address": check_address(address),
-            "id": id,
-            "type": type,
-            "source": source,
-            "time": _timestamp(time) if time else None,
-            "ct": kind,
-            "attrs": dict(attributes) if attributes else None,
-        }
-        header = {name: value for name, value in members.items() if value is not None}
+        header = header_of(
+            address=check_address(address),
+            id=id,
+            type=type,
+            source=source,
+            time=time or None,
+            ct=kind,
+            attrs=dict(attributes) if attributes else None,
+            ttl=ttl,
+            not_before=not_before,
+            retain=retain,
+            key=key,
+        )
         return await self._session.publish(header, payload, is_text)
 
     async def publish_all(self, events: Iterable[tuple[str, Data]]) -> list[Receipt]:
@@ -131,7 +142,7 @@ class Relay:
         time. Survives reconnects. `policy` ("close", "drop" or "catch-up") and `budget` (bytes owed) narrow what
         the relay allows a slow consumer.
         """
-        start = _timestamp(after) if isinstance(after, datetime) else after or "now"
+        start = timestamp(after) if isinstance(after, datetime) else after or "now"
         options = {name: value for name, value in (("policy", policy), ("budget", budget)) if value is not None}
         return self._session.subscribe(check_pattern(pattern), start, options)
 
@@ -360,14 +371,6 @@ def _accepting(handler: SocketHandler | Handler) -> Callable[[Offer], Awaitable[
             await handler(socket)  # type: ignore[arg-type]
 
     return on_offer
-
-
-def _timestamp(moment: str | datetime) -> str:
-    """RFC 3339 in UTC with `Z`; a naive datetime is taken as UTC."""
-    if isinstance(moment, str):
-        return moment
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _suffix(path: str) -> str:

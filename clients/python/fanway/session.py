@@ -67,9 +67,9 @@ class Session:
             raise QuotaExceededError(f"An event holds at most {self._max_event_bytes} bytes here.", status=413)
         answer = await self._ask({"t": "pub", **header}, payload, is_text)
         try:
-            return Receipt(*(answer[name] for name in Receipt._fields))
-        except KeyError as missing:
-            raise SessionProtocolError(f"The gateway's receipt has no {missing}.") from None
+            return Receipt(**{name: answer[name] for name in Receipt._fields if name in answer})
+        except TypeError as error:
+            raise SessionProtocolError(f"The gateway's receipt lacks something ({error}).") from None
 
     def subscribe(self, pattern: str, start: str, options: Header) -> Subscription:
         """A subscription, asked for as soon as the session is online and again after every reconnect."""

@@ -7,6 +7,7 @@ if the payload is text, so a text message is a `str` here and a binary one `byte
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from fanway.errors import QuotaExceededError, RelayError
@@ -45,6 +46,18 @@ def parse_position(text: str) -> Position:
     if len(epoch) != 8 or not offset.isascii() or not offset.isdecimal():
         raise SessionProtocolError(f"Not a cursor: {text!r}.")
     return Position(epoch, int(offset))
+
+
+def header_of(**members: Any) -> Header:
+    """A header of those members that are not None; times as the wire has them."""
+    told = {name: timestamp(value) if isinstance(value, datetime) else value for name, value in members.items()}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with `Z`; a naive datetime is taken as UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def encode(header: Header, payload: bytes | None = None, is_text: bool = True) -> str | bytes:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from app.errors import BadRequest, PayloadTooLarge, RelayError
 from app.wire.native.cloudevents import encode_envelope
 from app.wire.native.publication import MAX_LINES, Publications, make_publication, parse_envelope, parse_publications
+from app.wire.native.terms import Terms
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "cloudevents.json").read_text())
 
@@ -37,6 +38,7 @@ def test_a_publication_is_understood(vector: dict[str, Any]) -> None:
     expected = {"type": None, "source": None, "time": None, "attributes": {}, **vector["event"]}
     expected["payload"] = expected["payload"].encode()
     assert {name: getattr(event, name) for name in expected} == expected
+    assert event.terms == (Terms(**vector["terms"]) if "terms" in vector else None)
 
 
 @named(VECTORS["batches"])

@@ -6,6 +6,7 @@ import pytest
 
 from app.errors import BadRequest, Unsupported
 from app.wire.native.query import Query, Transport, choose_socket, choose_transport, parse_query, parse_start
+from app.wire.native.terms import Terms
 from fanout.history import Cursor
 
 
@@ -16,6 +17,57 @@ def test_an_empty_query_leaves_everything_to_the_relay() -> None:
 def test_all_options_of_an_event_stream_are_understood() -> None:
     query = parse_query("from=0a1b2c3d%3A42&policy=drop&budget=65536&as=cloudevent", Transport.SSE)
     assert query == Query(start=Cursor("0a1b2c3d", 42), policy="drop", budget=65536, shape="cloudevent")
+
+
+@pytest.mark.parametrize(
+    ("query", "terms"),
+    [
+        ("ttl=30", Terms(ttl_seconds=30)),
+        ("ttl=1.5s", Terms(ttl_seconds=1.5)),
+        ("ttl=2h", Terms(ttl_seconds=7200)),
+        ("not-before=10m&retain=false", Terms(delay_seconds=600, retain=False)),
+        ("not-before=0", Terms(delay_seconds=0)),
+        ("not-before=2026-01-31T12:00:00.5Z&ttl=1d", Terms(not_before=1769860800.5, ttl_seconds=86_400)),
+        ("retain=true", Terms(retain=True)),
+    ],
+)
+def test_what_a_publisher_asks_for_is_understood(query: str, terms: Terms) -> None:
+    assert parse_query(query, Transport.POST).terms == terms
+
+
+def test_a_key_is_understood() -> None:
+    assert parse_query("key=a%20b", Transport.POST) == Query(key="a b")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "ttl=",
+        "ttl=0",
+        "ttl=-1",
+        "ttl=1w",
+        "ttl=366d",
+        "ttl=2026-01-31T12:00:00Z",
+        "not-before=tomorrow",
+        "not-before=2026-02-30T12:00:00Z",
+        "not-before=-5",
+        "retain=",
+        "retain=yes",
+        "key=",
+        "key=" + "k" * 129,
+        "key=a%0Ab",
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_by_name(query: str) -> None:
+    with pytest.raises(BadRequest, match=query.partition("=")[0]):
+        parse_query(query, Transport.POST)
+
+
+@pytest.mark.parametrize("option", ["ttl=1", "not-before=1", "retain=true", "key=k"])
+@pytest.mark.parametrize("transport", [Transport.SOCKET, Transport.CLOUDEVENTS, Transport.SSE, Transport.SESSION])
+def test_where_the_query_is_not_of_one_publish_it_says_who_can(option: str, transport: Transport) -> None:
+    with pytest.raises(Unsupported, match=r"by: POST.*cloudevents\.json or fanway\.v1"):
+        parse_query(option, transport)
 
 
 def test_azure_parameters_are_ignored_in_any_case() -> None:

@@ -55,7 +55,10 @@ def shown(message: Message) -> dict[str, Any]:
             return {"t": "unsub", "r": r, "sub": sub}
         case Pub(r, address, event):
             members = {"id": event.id, "ct": event.content_type, "is_text": event.is_text}
-            return {"t": "pub", "r": r, "address": address, **members, "payload": event.payload.decode()}
+            told = {"t": "pub", "r": r, "address": address, **members, "payload": event.payload.decode()}
+            told |= {"attributes": dict(event.attributes)} if event.attributes else {}
+            terms = event.terms._asdict() if event.terms is not None else {}
+            return told | {name: value for name, value in terms.items() if value is not None}
         case Renew(r, token):
             return {"t": "renew", "r": r, "token": token}
         case Ping(r):
@@ -101,6 +104,16 @@ def test_an_event_becomes_a_message(vector: dict[str, Any]) -> None:
         frame = session.encode_replayed(event, "0a1b2c3d", vector["sub"])
     expected = vector["message"].encode() if "message" in vector else base64.b64decode(vector["message_base64"])
     assert MessageReader(1 << 20, masked=False).feed(encoding.join([frame])) == [(OPCODES[vector["frame"]], expected)]
+
+
+def test_a_header_that_asks_for_something_is_of_its_event_alone() -> None:
+    for member in ('"ttl":1', '"not_before":1', '"retain":false', '"attrs":{"expirytime":"2026-01-31T12:00:00Z"}'):
+        message = parse('{"t":"pub","address":"a",' + member + "}")
+        assert isinstance(message, Pub)
+        assert not message.may_recur
+    keyed = parse('{"t":"pub","address":"a","key":"k"}')
+    assert isinstance(keyed, Pub)
+    assert keyed.may_recur
 
 
 def test_a_header_may_fill_its_limit_and_no_more() -> None:

@@ -1,0 +1,55 @@
+"""What a relay asks of the events published there beyond what the gateway asks of all: a size, a JSON Schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from app.errors import PayloadTooLarge, RelayError, SchemaViolation, Unsupported
+from app.event_schema import compile_schema
+from app.namespace import Relay
+from app.wire.native.publication import Publication
+from app.wire.native.terms import Terms
+
+if TYPE_CHECKING:
+    from app.edge.context import Context
+
+
+def max_event_bytes(context: Context, relay: Relay) -> int:
+    """The most bytes of payload that an event may hold there: the relay's setting never widens the gateway's."""
+    allowed = context.settings.limits.event_bytes
+    return allowed if relay.max_event_bytes is None else min(allowed, relay.max_event_bytes)
+
+
+def check_event(relay: Relay, publication: Publication, now: float) -> None:
+    """Return when the event may be published there. Raises PayloadTooLarge, SchemaViolation, Unsupported.
+
+    The caller has seen to the gateway's own limits.
+    """
+    most = relay.max_event_bytes
+    if most is not None and len(publication.payload) > most:
+        raise PayloadTooLarge(f"An event may hold at most {most} bytes at '{relay.name}'.")
+    if relay.event_schema:
+        if not publication.is_text:
+            raise SchemaViolation("The payload is binary, and this relay's schema asks for JSON.")
+        compile_schema(relay.event_schema).check(publication.payload)
+    if publication.terms is not None:
+        _check_terms(relay, publication.terms, now)
+
+
+def check_events(relay: Relay, publications: Sequence[Publication], now: float) -> None:
+    """The same for all events of a request, of which a message names the first that may not be."""
+    for number, publication in enumerate(publications, 1):
+        try:
+            check_event(relay, publication, now)
+        except RelayError as error:
+            if len(publications) == 1:
+                raise
+            raise type(error)(f"Event {number}: {error.message}") from error
+
+
+def _check_terms(relay: Relay, terms: Terms, now: float) -> None:
+    if terms.retain and relay.retain == "none":
+        raise Unsupported(f"'{relay.name}' keeps no last events: its setting 'retain' is 'none'.")
+    if terms.due(now) > now:
+        raise Unsupported("Not offered by this version: 'not-before'.")
