@@ -159,6 +159,12 @@ class Gateway:
         realm = self.context.realms[namespace]
         return realm.roster.count(relay.key), realm.router.subscriptions(relay.key)
 
+    def presence(
+        self, namespace: Namespace, relay: Relay | None, kind: str | None, after: int, limit: int
+    ) -> dict[str, Any]:
+        """Who is there, on one relay or in the whole namespace: a page, and how many there are."""
+        return self.context.realms[namespace].presence.page(relay, kind, after, limit)
+
     def status(self, namespace: Namespace) -> dict[str, Any]:
         """The namespace at a glance; of the primary one also the node, whose figures tell of all namespaces."""
         realm = self.context.realms[namespace]

@@ -73,15 +73,6 @@ class Member(Hashable, Protocol):
     def particulars(self) -> Particulars: ...
 
 
-class Page(NamedTuple):
-    """Some of those who are there, by their numbers; `next` is the last of them, if more follow."""
-
-    listeners: int
-    subscribers: int
-    members: list[dict[str, Any]]
-    next: int | None
-
-
 class Presence:
     """Knows who is there in one realm, and tells it to those who follow."""
 
@@ -161,22 +152,24 @@ class Presence:
                 if member is not None and member.number:
                     yield member
 
-    def page(self, relay: Relay | None, kind: Kind | None, after: int, limit: int) -> Page:
-        """At most `limit` of them with numbers above `after`, in the order of those."""
-        counts = {"listener": 0, "subscriber": 0}
+    def page(self, relay: Relay | None, kind: str | None, after: int, limit: int) -> dict[str, Any]:
+        """How many there are, and those whose numbers come next above `after`, at most `limit`."""
+        listeners = subscribers = 0
         found: list[Member] = []
         for member in self.members(relay):
-            counts[member.kind] += 1
+            if member.kind == "listener":
+                listeners += 1
+            else:
+                subscribers += 1
             if member.number > after and kind in (None, member.kind):
                 found.append(member)
         chosen = nsmallest(limit, found, key=lambda member: member.number)
-        more = len(found) > limit
-        return Page(
-            counts["listener"],
-            counts["subscriber"],
-            [self.describe(member) for member in chosen],
-            chosen[-1].number if more else None,
-        )
+        return {
+            "listenerCount": listeners,
+            "subscriptionCount": subscribers,
+            "members": [self.describe(member) for member in chosen],
+            "next": chosen[-1].number if len(found) > limit else None,
+        }
 
     def describe(self, member: Member, state: State | None = None) -> dict[str, Any]:
         """A member as data: never a secret. Of one who has left what is still known."""

@@ -49,6 +49,11 @@ class Context(Protocol):
     def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
         """How many listeners and subscriptions a relay has."""
 
+    def presence(
+        self, namespace: Namespace, relay: Relay | None, kind: str | None, after: int, limit: int
+    ) -> dict[str, Any]:
+        """Who is there, on one relay or in the whole namespace: a page, and how many there are."""
+
     def status(self, namespace: Namespace) -> dict[str, Any]:
         """What the operator wants to see at a glance."""
 

@@ -126,6 +126,23 @@ async def test_a_listener_that_is_terminated_says_goodbye(shell: Shell) -> None:
         assert await listener.wait() == -signal.SIGTERM
 
 
+async def test_who_is_there_is_listed(shell: Shell) -> None:
+    subscriber = await shell.start("subscribe", "orders/**")
+    await line_of(subscriber.stderr)
+    listener = await shell.start("listen", "shop/price", "--to", "-", "--instance", "till-1")
+    await line_of(listener.stderr)
+    lines = [line.split("\t") for line in (await shell.run("relay", "who")).out.splitlines()]
+    assert [line[:3] for line in lines] == [
+        ["subscriber", "orders/**", "fanway.v1"],
+        ["listener", "shop/price", "websocket"],
+    ]
+    assert (lines[1][4], lines[1][6]) == ("127.0.0.1", "till-1")
+    [only] = (await shell.run("relay", "who", "shop", "--listeners", "--json")).out.splitlines()
+    assert json.loads(only)["address"] == "shop/price"
+    assert (await shell.run("relay", "who", "shop", "--subscribers")).out == ""
+    assert (await shell.run("relay", "who", "nowhere")).code == 1
+
+
 async def test_a_listener_on_standard_output_prints_requests(shell: Shell) -> None:
     listener = await shell.start("listen", "shop", "--to", "-")
     assert "listening at" in await line_of(listener.stderr)

@@ -139,6 +139,39 @@ def relay_rm(gateway: Gateway, name: str) -> None:
     print_line(safe(f"{name} removed"))
 
 
+@relay.command("who")
+@click.argument("name", required=False)
+@click.option("--listeners", "kind", flag_value="listener", help="Only who listens.")
+@click.option("--subscribers", "kind", flag_value="subscriber", help="Only who subscribes.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON, one a line.")
+@gateway_options
+def relay_who(gateway: Gateway, name: str | None, kind: str | None, as_json: bool) -> None:
+    """List who listens and who subscribes, on one relay or on all: where, how, by which rule, from where, since when.
+
+    Who comes and goes is told by `fanway subscribe -- '-/sys/presence/**'`.
+
+    \b
+    Example:
+      fanway relay who orders
+    """
+    query = {name: value for name, value in (("relay", name and check_address(name)), ("kind", kind)) if value}
+    with Management(gateway) as api:
+        after: int | None = 0
+        while after is not None:
+            answer = api.call("GET", "presence", query={**query, "limit": "1000", "after": str(after)})
+            for item in items_of(answer, "members"):
+                print_line(json.dumps(item) if as_json else _who(item))
+            after = answer.get("next")
+
+
+def _who(item: dict[str, Any]) -> str:
+    names = ("instance", "listener", "session")
+    place = item.get("address") or item.get("pattern")
+    known_as = next((item[name] for name in names if item.get(name)), "-")
+    columns = (item["kind"], place, item["transport"], item["holder"], item["remoteAddress"], item["since"], known_as)
+    return "\t".join(safe(str(column)) for column in columns)
+
+
 @click.group()
 def key() -> None:
     """List, add, remove and rotate rules and their keys."""

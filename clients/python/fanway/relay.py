@@ -22,6 +22,7 @@ from fanway.event import Data, Receipt, as_payload
 from fanway.exchange import Handler
 from fanway.listener import Handlers, Listener, Offer
 from fanway.listener_wire import Demand, Profile, Terms, connect_url, instance_fields
+from fanway.presence import Presence
 from fanway.session import Session
 from fanway.session_wire import header_of, timestamp
 from fanway.socket import Socket, open_socket
@@ -145,6 +146,10 @@ class Relay:
         start = timestamp(after) if isinstance(after, datetime) else after or "now"
         options = {name: value for name, value in (("policy", policy), ("budget", budget)) if value is not None}
         return self._session.subscribe(check_pattern(pattern), start, options)
+
+    def presence(self, pattern: str = "**") -> Presence:
+        """Who listens and subscribes at the addresses of a pattern, and who comes and goes there. Takes Manage."""
+        return Presence(self.subscribe(f"-/sys/presence/{pattern}"))
 
     # Requests and sockets, as listener
 

@@ -75,7 +75,10 @@ async def by_session(world: World, stack: AsyncExitStack) -> Any:
     await peer.subscribe(1, EVERYBODY)
 
     async def read() -> Any:
-        return json.loads((await peer.next())[1])
+        while True:
+            header, payload = await peer.next()
+            if header["t"] == "ev":
+                return json.loads(payload)
 
     return read
 
