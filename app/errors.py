@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from fanout.errors import FanoutError
+from fanout.errors import FanoutError, FiltersTooCostly
 
 
 class RelayError(Exception):
@@ -361,9 +361,11 @@ class StorageFull(StoreError):
 
 
 def as_relay_error(error: Exception) -> RelayError:
-    """The error to show a peer: itself, a 400 for a bad address or pattern, else a bare 500."""
+    """The error to show a peer: itself, a 400 for a bad address, pattern or filter, a 429, else a bare 500."""
     if isinstance(error, RelayError):
         return error
+    if isinstance(error, FiltersTooCostly):
+        return QuotaExceeded(str(error))
     if isinstance(error, FanoutError):
         return BadRequest(str(error))
     return RelayError("The gateway failed to handle this. The operator finds the cause under the tracking id.")

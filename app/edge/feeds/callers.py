@@ -17,6 +17,7 @@ from app.errors import AccessError, ClaimMissing, Unauthorized, Unsupported
 from app.namespace import Relay, Right
 from app.wire.http import Head, Headers
 from fanout.address import Pattern, check_pattern
+from fanout.filters import Filter
 
 if TYPE_CHECKING:
     from app.edge.context import Context
@@ -64,10 +65,11 @@ def may_publish_everywhere(grant: Grant, relay: Relay) -> bool:
     return grant.permits_all(Right.PUBLISH, relay)
 
 
-def may_subscribe(realm: Realm, grant: Grant, pattern: Pattern) -> tuple[Relay, Pattern]:
+def may_subscribe(realm: Realm, grant: Grant, pattern: Pattern, filter: Filter | None = None) -> tuple[Relay, Pattern]:
     """The relay of a pattern and its canonical form, if the grant may listen at every address it can match.
 
-    Raises Unauthorized, ClaimMissing, EndpointNotFound. Where dynamic relays are allowed one is opened.
+    Raises Unauthorized, ClaimMissing, EndpointNotFound; FiltersTooCostly when its events cannot be asked one filter
+    more. Where dynamic relays are allowed one is opened.
     """
     if grant.is_anonymous:
         raise Unauthorized(MISSING_TOKEN)
@@ -78,6 +80,8 @@ def may_subscribe(realm: Realm, grant: Grant, pattern: Pattern) -> tuple[Relay, 
     grant.require_all(Right.SUBSCRIBE, relay, pattern)
     if not relay.profile.has_subscribers:
         raise Unsupported(f"A relay of the profile '{relay.profile}' has no events to subscribe to.")
+    if filter is not None:
+        realm.router.check_filter(relay.key, pattern, filter)
     return relay, pattern
 
 

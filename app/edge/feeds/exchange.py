@@ -165,7 +165,7 @@ class Subscribe(EventsExchange):
         self.realm = self.context.realm(self.head.host)
         credential = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
         self.grant: Grant = grant_for(self.context, self.realm, credential, asked.prefix)
-        self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked)
+        self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked, self.query.filter)
         self.policy = policy_of(self.relay, self.query.policy)
         self.realm.touch(self.relay)
         self.lease = Lease(self.context, self.realm, self.relay, self.grant, self.end, self.pattern.prefix)

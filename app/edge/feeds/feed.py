@@ -19,6 +19,7 @@ from app.namespace import Relay
 from app.wire.native.query import Start
 from fanout.address import Pattern
 from fanout.event import Event
+from fanout.filters import Filter
 from fanout.history import Cursor, Gap, History
 from fanout.subscription import Encoding, Outlet, Subscription, Verdict
 
@@ -59,6 +60,7 @@ class Feed:
     __slots__ = (
         "_client",
         "_context",
+        "_filter",
         "_following",
         "_gate",
         "_held",
@@ -75,12 +77,21 @@ class Feed:
     kind: Kind = "subscriber"
 
     def __init__(
-        self, context: Context, client: Client, mouth: Mouth, pattern: Pattern, gate: Gate, *, is_sole: bool
+        self,
+        context: Context,
+        client: Client,
+        mouth: Mouth,
+        pattern: Pattern,
+        gate: Gate,
+        filter: Filter | None = None,
+        *,
+        is_sole: bool,
     ) -> None:
         self._client = client
         self._context = context
         self._following: Following | None = None  # of system addresses: who comes and goes
         self._gate = gate
+        self._filter = filter
         self._is_sole = is_sole
         self._held: Subscription | None = None  # what the engine has of us: behind with this, live with the mouth
         self.offset = 0  # while behind: all events up to here were sent, or were not for this subscription
@@ -265,7 +276,9 @@ class Feed:
         else:
             self.mouth.leave(self)
         is_exclusive = self._is_sole and outlet is self.mouth
-        self._held = Subscription(self.mouth.relay.key, self.pattern, outlet, self._gate, is_exclusive, holder=self)
+        self._held = Subscription(
+            self.mouth.relay.key, self.pattern, outlet, self._gate, is_exclusive, self._filter, holder=self
+        )
         router.subscribe(self._held)
 
     @property

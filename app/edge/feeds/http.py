@@ -78,7 +78,7 @@ class Stream(Subscribe):
             self.policy,
             budget_of(self.context, relay, query.budget),
         )
-        return Feed(self.context, self, self._mouth, pattern, gate, is_sole=True)
+        return Feed(self.context, self, self._mouth, pattern, gate, query.filter, is_sole=True)
 
     def open(self, beginning: Beginning) -> None:
         self._start_stream([("Fanway-Cursor", str(beginning.cursor))])

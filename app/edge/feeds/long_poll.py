@@ -107,7 +107,7 @@ class _PollFeed(Feed):
     __slots__ = ("_poll",)
 
     def __init__(self, poll: LongPoll, mouth: Mouth, pattern: Pattern, gate: Gate) -> None:
-        super().__init__(poll.context, poll, mouth, pattern, gate, is_sole=True)
+        super().__init__(poll.context, poll, mouth, pattern, gate, poll.query.filter, is_sole=True)
         self._poll = poll
 
     def send(self, events: list[Event], epoch: str) -> None:

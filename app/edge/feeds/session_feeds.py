@@ -2,7 +2,8 @@
 
 All live subscriptions of a session to one relay share a mouth, so that overlapping ones bring one copy; a
 subscription that is behind, because it begins in the past or was too slow, is told its history apart, marked with its
-number.
+number. One with a filter has a mouth of its own, whose events are all marked: by its pattern alone the client could
+not tell which are for it.
 """
 
 from __future__ import annotations
@@ -56,15 +57,15 @@ class SessionFeeds:
             raise BadRequest(f"The subscription {message.sub} exists already.")
         if len(self._feeds) >= MAX_SUBSCRIPTIONS:
             raise QuotaExceeded(f"A session holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
-        relay, pattern = may_subscribe(self._realm, self._session.lease.grant, message.pattern)
+        relay, pattern = may_subscribe(self._realm, self._session.lease.grant, message.pattern, message.filter)
         policy = policy_of(relay, message.policy)
         self._realm.touch(relay)
         self._realm.tick.flush()
         if self._session.is_ending:  # found too slow in that flush
             return
-        mouth = self._mouth(relay)
+        mouth = self._mouth(relay) if message.filter is None else self._new_mouth(relay, message.sub)
         budget = budget_of(self._context, relay, message.budget)
-        feed = SessionFeed(self._session, mouth, pattern, self._gate(relay), message.sub, policy, budget)
+        feed = SessionFeed(self._session, mouth, pattern, self._gate(relay), message, policy, budget)
         self._feeds[message.sub] = feed
         self._tune(mouth)
         beginning = feed.find_beginning(message.start)
@@ -107,7 +108,7 @@ class SessionFeeds:
     def tell_positions(self) -> None:
         """The position in each relay, but not while a subscription there is still behind it."""
         behind = {feed.mouth for feed in self._feeds.values() if not feed.is_live}
-        for mouth in list(self._mouths.values()):
+        for mouth in dict.fromkeys(feed.mouth for feed in self._feeds.values()):
             if mouth not in behind:
                 mouth.tell_position()
 
@@ -124,17 +125,20 @@ class SessionFeeds:
     def _mouth(self, relay: Relay) -> Mouth:
         mouth = self._mouths.get(relay)
         if mouth is None:
-            voice = SessionFrames(self._realm.history(relay).epoch)
-            end = self._session.end
-            mouth = Mouth(self._context, self._realm, relay, self._outflow, voice, end, "close", relay.budget)
-            self._mouths[relay] = mouth
+            mouth = self._mouths[relay] = self._new_mouth(relay)
         return mouth
+
+    def _new_mouth(self, relay: Relay, sub: int | None = None) -> Mouth:
+        """One for the subscription `sub` alone, or for all whose events bear no mark."""
+        voice, end = SessionFrames(self._realm.history(relay).epoch, sub), self._session.end
+        return Mouth(self._context, self._realm, relay, self._outflow, voice, end, "close", relay.budget)
 
     def _tune(self, mouth: Mouth) -> None:
         """A mouth follows the strictest of its subscriptions."""
         feeds = [feed for feed in self._feeds.values() if feed.mouth is mouth]
         if not feeds:
-            del self._mouths[mouth.relay]
+            if self._mouths.get(mouth.relay) is mouth:
+                del self._mouths[mouth.relay]
             return
         mouth.limit(strictest([feed.policy for feed in feeds]), min(feed.budget for feed in feeds))
 
@@ -146,7 +150,7 @@ class SessionFeeds:
 
 
 class SessionFeed(Feed):
-    """A subscription of a session; its history goes to it alone."""
+    """A subscription of a session; its history goes to it alone, and with a filter its live events too."""
 
     __slots__ = ("_sub", "budget", "is_told_behind", "policy")
 
@@ -156,12 +160,14 @@ class SessionFeed(Feed):
         mouth: Mouth,
         pattern: Pattern,
         gate: Gate,
-        sub: int,
+        wanted: Sub,
         policy: Policy,
         budget: int,
     ) -> None:
-        super().__init__(session.context, session, mouth, pattern, gate, is_sole=False)
-        self._sub = sub
+        super().__init__(
+            session.context, session, mouth, pattern, gate, wanted.filter, is_sole=wanted.filter is not None
+        )
+        self._sub = wanted.sub
         self.policy: Policy = policy
         self.is_told_behind = False  # so that its client takes live events for it from the next `cur` on only
         self.budget = budget

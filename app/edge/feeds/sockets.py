@@ -63,6 +63,8 @@ def parse_wish(head: Head) -> Wish:
     if kind is Transport.SESSION:
         return Wish(kind, query, token, None, None)
     pattern = parse_pattern(raw, allow_system=True) if query.mode != "publish" else None
+    if query.filter is not None and pattern is None:
+        raise Unsupported("'filter' needs a socket that subscribes: 'mode=subscribe' or 'mode=both'.")
     if query.mode == "both" and pattern is not None and not pattern.is_concrete:
         raise Unsupported("'mode=both' needs an address without wildcards.")
     address = parse_address(raw, allow_system=True) if query.mode != "subscribe" else None
@@ -88,7 +90,7 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
             token = None
     grant = grant_for(context, realm, token, pattern.prefix if pattern is not None else address or "")
     if pattern is not None:
-        relay, pattern = may_subscribe(realm, grant, pattern)
+        relay, pattern = may_subscribe(realm, grant, pattern, wish.query.filter)
         _policy_of(relay, wish)
     if address is not None:
         relay, address = may_publish(realm, grant, address, is_secure=is_secure(context, transport, head))
@@ -204,7 +206,8 @@ class EventSocket(FeedSocket):
         voice: Voice = BARE if self._is_bare else CloudEventFrames(history.epoch)
         policy, budget = _policy_of(relay, wish), budget_of(self.context, relay, query.budget)
         mouth = Mouth(self.context, self.realm, relay, self.outflow, voice, self.end, policy, budget)
-        self._feed = feed = Feed(self.context, self, mouth, pattern, Gate.of(self.lease.grant, relay), is_sole=True)
+        gate = Gate.of(self.lease.grant, relay)
+        self._feed = feed = Feed(self.context, self, mouth, pattern, gate, query.filter, is_sole=True)
         self.realm.tick.flush()
         beginning = feed.find_beginning(query.start or "now")
         ready = voice.ready(relay.name, beginning.cursor)

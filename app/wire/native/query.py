@@ -14,9 +14,12 @@ from enum import Enum
 from typing import Literal, TypeVar, get_args
 from urllib.parse import parse_qsl
 
+import orjson
+
 from app.errors import BadRequest, Unsupported
 from app.wire.native.terms import Terms, check_key, read_terms
 from fanout.errors import InvalidCursor
+from fanout.filters import Filter, parse_filter
 from fanout.history import Cursor, parse_cursor
 
 Policy = Literal["close", "drop", "catch-up", "block"]
@@ -62,6 +65,7 @@ class Transport(Enum):
 _FEEDS = (Transport.SSE, Transport.NDJSON, Transport.SOCKET, Transport.CLOUDEVENTS)
 _OPTIONS: dict[str, tuple[Transport, ...]] = {
     "from": (Transport.SSE, Transport.NDJSON, Transport.LONG_POLL, Transport.CLOUDEVENTS),
+    "filter": (*_FEEDS, Transport.LONG_POLL),
     "policy": _FEEDS,
     "budget": _FEEDS,
     "as": (Transport.SSE,),
@@ -73,7 +77,7 @@ _OPTIONS: dict[str, tuple[Transport, ...]] = {
     "key": (Transport.POST,),
 }
 _OF_PUBLISHERS = frozenset(("ttl", "not-before", "retain", "key"))
-LATER_OPTIONS = frozenset(("group", "durable", "filter"))
+LATER_OPTIONS = frozenset(("group", "durable"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class Query:
     """What the query asks for. None means: as the relay or the transport has it by default."""
 
     start: Start | None = None
+    filter: Filter | None = None
     policy: Policy | None = None
     budget: int | None = None  # bytes; may only narrow what the relay allows
     shape: Shape | None = None
@@ -93,7 +98,7 @@ class Query:
 def parse_query(raw: str, transport: Transport) -> Query:
     """The query string (without `?`) as a value, for one transport; `sb-hc-*` is not ours and ignored.
 
-    Raises BadRequest (unknown, repeated or malformed options), Unsupported (options of later versions,
+    Raises BadRequest (unknown, repeated or malformed options), InvalidFilter, Unsupported (options of later versions,
     or that the transport cannot honour, naming those that can).
     """
     options = split_options(raw)
@@ -115,6 +120,7 @@ def parse_query(raw: str, transport: Transport) -> Query:
         )
     return Query(
         start=parse_start(options["from"]) if "from" in options else None,
+        filter=_filter(options["filter"]) if "filter" in options else None,
         policy=policy,
         budget=_budget(options.get("budget")),
         shape=_one_of("as", options["as"], _SHAPES) if "as" in options else None,
@@ -208,6 +214,14 @@ def _one_of(name: str, value: str, allowed: tuple[Word, ...]) -> Word:
         if each == value:
             return each
     raise BadRequest(f"'{name}' is one of: {', '.join(allowed)}.")
+
+
+def _filter(text: str) -> Filter | None:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"'filter' is not JSON, percent-encoded: {error}.") from error
+    return parse_filter(value)
 
 
 def _budget(value: str | None) -> int | None:

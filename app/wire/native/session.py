@@ -25,6 +25,7 @@ from app.wire.native.terms import KEY, Terms, check_key, read_terms
 from fanout.address import MAX_ADDRESS_BYTES, PLAIN_ADDRESS, Pattern, check_address, check_pattern
 from fanout.errors import FanoutError
 from fanout.event import Event
+from fanout.filters import Filter, parse_filter
 from fanout.history import Cursor
 
 MAX_HEADER_BYTES = 8 * 1024
@@ -45,6 +46,7 @@ class Sub:
     start: Start
     policy: Policy | None
     budget: int | None
+    filter: Filter | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def _parse_sub(header: dict[str, Any], r: int) -> Sub:
         sub=_number(header, "sub"),
         pattern=check_pattern(_text(header, "pattern"), allow_system=True),
         start=parse_start(_text(header, "from")) if "from" in header else "now",
+        filter=parse_filter(header["filter"]) if "filter" in header else None,
         policy=parse_policy(_text(header, "policy")) if "policy" in header else None,
         budget=budget,
     )
@@ -239,16 +242,20 @@ def _text(header: dict[str, Any], name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SessionFrames:
-    """`ev` messages of one relay's epoch: the same bytes for every session."""
+    """`ev` messages of one relay's epoch: the same bytes for every session, or for all that call it `sub`.
+
+    A subscription with a filter needs that mark: its client could not tell by the pattern which events are its own.
+    """
 
     epoch: str
+    sub: int | None = None
 
     @property
     def name(self) -> str:
         return "session"
 
     def encode(self, event: Event) -> bytes:
-        return _event_frame(event, self.epoch, None)
+        return _event_frame(event, self.epoch, self.sub)
 
     def join(self, parts: list[bytes]) -> bytes:
         return b"".join(parts)
@@ -262,14 +269,14 @@ class SessionFrames:
         return b""
 
     def gap(self, relay: str, from_: Cursor, to: Cursor, why: str) -> bytes:
-        return encode_session_gap(relay, from_, to, why)
+        return encode_session_gap(relay, from_, to, why, self.sub)
 
     def position(self, relay: str, cursor: Cursor) -> bytes:
-        return encode_cursor(relay, cursor)
+        return encode_cursor(relay, cursor, self.sub)
 
 
 def encode_replayed(event: Event, epoch: str, sub: int) -> bytes:
-    """An `ev` from history, for one subscription only."""
+    """An `ev` from history, or through a filter: for one subscription only."""
     return _event_frame(event, epoch, sub)
 
 

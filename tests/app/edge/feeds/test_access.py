@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from subscribers import NdjsonStream, SseStream, Stalled, ndjson, publish, receive, session, socket, sse, unchunked
@@ -173,6 +174,40 @@ async def by_session_replay(world: World, publishing: Publishing) -> list[str]:
     return await by_session(world, publishing, "start")
 
 
+FILTER = {"prefix": {"fanwayaddress": "ruled/"}}  # lets through what the grant must hold back
+
+
+async def by_filter(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    """Through a sieve, where the engine keeps the filtered subscriptions."""
+    async with ndjson(world, f"ruled/**?from={start}&filter={quote(json.dumps(FILTER))}") as stream:
+        await stream.event()
+        await publishing()
+
+        async def read() -> str:
+            return str((await stream.event())["data"])
+
+        return await texts(read)
+
+
+async def by_filter_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_filter(world, publishing, "start")
+
+
+async def by_filter_in_session(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    async with session(world) as peer:
+        await peer.subscribe(1, "ruled/**", from_=start, filter=FILTER)
+        await publishing()
+
+        async def read() -> str:
+            return (await peer.event())[1].decode()
+
+        return await texts(read)
+
+
+async def by_filter_in_session_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_filter_in_session(world, publishing, "start")
+
+
 async def by_exact_address(world: World, publishing: Publishing) -> list[str]:
     """Exclusive subscriptions, which the engine serves apart, one of them at the forbidden address."""
     async with AsyncExitStack() as stack:
@@ -243,6 +278,10 @@ WAYS: list[tuple[Transport, Way, list[str]]] = [
     (Transport.CLOUDEVENTS, by_cloudevents_replay, REPLAYED),
     (Transport.SESSION, by_session, LIVE),
     (Transport.SESSION, by_session_replay, REPLAYED),
+    (Transport.NDJSON, by_filter, LIVE),
+    (Transport.NDJSON, by_filter_replay, REPLAYED),
+    (Transport.SESSION, by_filter_in_session, LIVE),
+    (Transport.SESSION, by_filter_in_session_replay, REPLAYED),
 ]
 
 

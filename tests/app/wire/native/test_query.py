@@ -7,6 +7,8 @@ import pytest
 from app.errors import BadRequest, Unsupported
 from app.wire.native.query import Query, Transport, choose_socket, choose_transport, parse_query, parse_start
 from app.wire.native.terms import Terms
+from fanout.errors import InvalidFilter
+from fanout.filters import parse_filter
 from fanout.history import Cursor
 
 
@@ -79,7 +81,7 @@ def test_unknown_options_are_all_named() -> None:
         parse_query("size=1&colour=2&from=now", Transport.SSE)
 
 
-@pytest.mark.parametrize("option", ["group=g", "durable=d", "filter=x", "from=retained"])
+@pytest.mark.parametrize("option", ["group=g", "durable=d", "from=retained"])
 def test_options_of_later_versions_are_refused_as_such(option: str) -> None:
     with pytest.raises(Unsupported, match=r"[nN]ot offered by this version"):
         parse_query(option, Transport.SSE)
@@ -95,6 +97,7 @@ def test_options_of_later_versions_are_refused_as_such(option: str) -> None:
         ("mode=both", Transport.NDJSON, "bare WebSocket"),
         ("as=data", Transport.NDJSON, "server-sent events"),
         ("budget=1", Transport.LONG_POLL, "NDJSON"),
+        ("filter=[]", Transport.POST, "bare WebSocket"),
         ("from=start", Transport.POST, "long poll"),
         ("policy=close", Transport.SESSION, "NDJSON"),
     ],
@@ -113,12 +116,20 @@ def test_an_option_that_a_transport_cannot_honour_names_those_that_can(
         *("from=", "from=1", "from=0A1B2C3D:1", "from=0a1b2c3d:-1", "from=2026-02-30T00:00:00Z"),
         *("from=2026-01-01T00:00:00", "from=2026-01-01T00:00:00%2B01:00", "policy=open", "as=xml"),
         *("budget=0", "budget=-1", "budget=1e3", "budget=" + "9" * 40),
+        *("filter=", "filter=x", "filter={}", "filter=null", "filter=[", "filter=" + "[" * 5000),
         *("from=now&from=now", "from=%FF", "&".join(f"a{n}=1" for n in range(65))),
     ],
 )
 def test_malformed_options_are_bad_requests(query: str) -> None:
-    with pytest.raises(BadRequest):
+    with pytest.raises((BadRequest, InvalidFilter)):
         parse_query(query, Transport.SSE)
+
+
+def test_a_filter_is_json_and_an_empty_list_asks_nothing() -> None:
+    text = "%7B%22exact%22%3A%7B%22type%22%3A%22a%2Bb%22%7D%7D"
+    for transport in set(Transport) - {Transport.POST, Transport.SESSION}:
+        assert parse_query(f"filter={text}", transport).filter == parse_filter({"exact": {"type": "a+b"}})
+    assert parse_query("filter=[]", Transport.SSE) == Query()
 
 
 def test_a_time_is_read_as_unix_seconds() -> None:

@@ -47,9 +47,10 @@ def parse(message: str | bytes, opcode: int = TEXT, limit: int = 1000) -> Messag
 
 def shown(message: Message) -> dict[str, Any]:
     match message:
-        case Sub(r, sub, pattern, start, policy, budget):
+        case Sub(r, sub, pattern, start, policy, budget, filter):
             told = {"t": "sub", "r": r, "sub": sub, "pattern": pattern.text, "from": str(start)}
             told |= {} if policy is None else {"policy": policy}
+            told |= {} if filter is None else {"filter": filter.value}
             return told | ({} if budget is None else {"budget": budget})
         case Unsub(r, sub):
             return {"t": "unsub", "r": r, "sub": sub}
@@ -101,7 +102,8 @@ def test_an_event_becomes_a_message(vector: dict[str, Any]) -> None:
     encoding = session.SessionFrames("0a1b2c3d")
     frame = encoding.encode(event)
     if "sub" in vector:
-        frame = session.encode_replayed(event, "0a1b2c3d", vector["sub"])
+        frame = session.SessionFrames("0a1b2c3d", vector["sub"]).encode(event)
+        assert frame == session.encode_replayed(event, "0a1b2c3d", vector["sub"])
     expected = vector["message"].encode() if "message" in vector else base64.b64decode(vector["message_base64"])
     assert MessageReader(1 << 20, masked=False).feed(encoding.join([frame])) == [(OPCODES[vector["frame"]], expected)]
 
@@ -178,6 +180,10 @@ def test_a_gap_says_for_whom_when_it_is_not_for_all() -> None:
 
 def test_a_heartbeat_tells_the_position() -> None:
     assert told(session.encode_cursor("orders", HERE)) == {"t": "cur", "relay": "orders", "c": "0a1b2c3d:5"}
+    marked = session.SessionFrames("0a1b2c3d", 7)
+    assert told(marked.position("orders", HERE)) == {"t": "cur", "relay": "orders", "sub": 7, "c": "0a1b2c3d:5"}
+    assert told(marked.gap("orders", HERE, HERE, "slow"))["sub"] == 7
+    assert marked.ready("orders", HERE) == b""
 
 
 def test_an_error_says_what_when_and_under_which_name() -> None:
