@@ -13,6 +13,7 @@ from app.access.grant import Grant, Limit
 from app.access.network import Network
 from app.closes import ENTITY_GONE, RELAY_MOVED, Close
 from app.edge.presence import Presence
+from app.edge.slowness import Slowness
 from app.edge.status import Fate, Status
 from app.edge.system import is_system, system_relay
 from app.errors import EndpointNotFound
@@ -92,6 +93,7 @@ class Realm:
         self.system = system_relay()
         self.status = Status(self)
         self.presence = Presence(self)
+        self.slowness = Slowness(self)
         self.roster: Roster[ControlChannel] = Roster(random.randrange)
         self.wcf_relays = sum(relay.profile.is_wcf for relay in namespace.relays.values())
         self.admitted: dict[tuple[Right, str, Credential | None], Admitted] = {}  # by right, raw path, token
@@ -227,6 +229,7 @@ class Realm:
             history.prune(now)  # a relay where nothing is published any more cuts nothing by itself
         self.status.sweep()
         self.presence.sweep()
+        self.slowness.sweep()
         for relay, used_at in list(self._used_at.items()):
             if self._is_used(relay):
                 self._used_at[relay] = now

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.edge.system import tell
+from app.edge.system import STATUS, tell
 from app.namespace import Relay
 
 if TYPE_CHECKING:
     from app.edge.control import ControlChannel
     from app.edge.realm import Realm
 
-STATUS = "-/sys/status"
 RETURN_SECONDS = 60.0
 
 State = Literal["online", "connecting", "offline"]

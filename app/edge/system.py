@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.edge.realm import Realm
 
 SYSTEM = "-"
+STATUS = "-/sys/status"
 
 
 def is_system(address: str) -> bool:

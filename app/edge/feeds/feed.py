@@ -135,6 +135,8 @@ class Feed:
             self.catch_up()
         if not self.is_over:
             self.mouth.realm.presence.come(self)
+            if beginning.gap is not None:
+                self._note(beginning.gap)
 
     def on_writable(self) -> None:
         """The peer has caught up with its bytes."""
@@ -311,6 +313,10 @@ class Feed:
             self.offset, gap = history.head, Gap(reached, following.call_roll(), "history")
         if gap is not None:
             self.send_gap(gap)
+            self._note(gap)
+
+    def _note(self, gap: Gap) -> None:
+        self.mouth.realm.slowness.note_gap(self.mouth, (self,), gap.from_, gap.to, gap.why)
 
     def _go_live(self) -> None:
         if self._following is not None and (call := self._following.call) is not None:

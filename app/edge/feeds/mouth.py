@@ -9,11 +9,12 @@ has drained.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from app.closes import SLOW_CONSUMER, Close
 from app.edge.outflow import Outflow
 from app.edge.realm import Realm
+from app.edge.slowness import State, Subscriber
 from app.errors import Unsupported
 from app.namespace import Relay
 from app.wire.native.query import Policy
@@ -22,9 +23,6 @@ from fanout.subscription import Encoding, Verdict
 
 if TYPE_CHECKING:
     from app.edge.context import Context
-
-Slowness = Literal["closed", "dropped", "behind"]
-"""What a slow peer came to; each time counts once, in the counters `slow_*`."""
 
 _STRICTEST_FIRST: tuple[Policy, ...] = ("close", "block", "catch-up", "drop")
 
@@ -42,7 +40,7 @@ class Voice(Encoding, Protocol):
         """The same for another stream."""
 
 
-class Follower(Protocol):
+class Follower(Subscriber, Protocol):
     """A subscription that the mouth is the live outlet of."""
 
     def fall_behind(self, after: int) -> None:
@@ -98,6 +96,12 @@ class Mouth:
         self.policy, self.budget = policy, budget
         self.outflow.lower_mark(budget)  # so that the transport tells when it has drained so far
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether the peer owes more than it may, or lacks something that it was not told of yet."""
+        is_over_budget = self.outflow.is_paused and self.outflow.backlog() > self.budget
+        return is_over_budget or self._is_falling or self._missed is not None
+
     # --- what the engine asks ---
 
     def admit(self) -> Verdict:
@@ -144,9 +148,9 @@ class Mouth:
         """Tell the gap that skipping has torn, if there is one; call it when the peer reads again."""
         if self._missed is not None and not self._is_falling:
             (first, last), self._missed = self._missed, None
-            epoch = self.history.epoch
-            gap = self.encoding.gap(self.relay.name, Cursor(epoch, first - 1), Cursor(epoch, last), "slow")
-            self.outflow.write(gap)
+            from_, to = Cursor(self.history.epoch, first - 1), Cursor(self.history.epoch, last)
+            self.outflow.write(self.encoding.gap(self.relay.name, from_, to, "slow"))
+            self.realm.slowness.note_gap(self, self._followers, from_, to, "slow")
 
     def tell_position(self) -> None:
         """The heartbeat of a live stream that is not slow: everything up to here was seen."""
@@ -183,8 +187,10 @@ class Mouth:
         for follower in followers:
             follower.catch_up()
 
-    def _count(self, slowness: Slowness) -> None:
-        self._context.counters[f"slow_{slowness}"] += 1
+    def _count(self, state: State) -> None:
+        """The peer was found slow: that counts once each time, and is told."""
+        self._context.counters[f"slow_{state}"] += 1
+        self.realm.slowness.begin(self, state, self._followers)
 
 
 def policy_of(relay: Relay, wanted: Policy | None, *, has_notices: bool = True) -> Policy:
@@ -193,6 +199,8 @@ def policy_of(relay: Relay, wanted: Policy | None, *, has_notices: bool = True) 
     Raises Unsupported where the relay does not allow, or cannot do, what is wanted.
     """
     policy = wanted or relay.slow
+    if relay.is_system and policy == "drop":
+        return "catch-up"  # who follows presence could not go on behind a gap
     if wanted is None and not has_notices and policy in ("drop", "catch-up"):
         return "close"
     if policy == "block" and relay.slow != "block":

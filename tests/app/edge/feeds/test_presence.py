@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -25,11 +25,13 @@ from app.edge.system import tell
 from app.namespace import HistoryLimits, Namespace, Relay, Right
 from app.wire.frames import MessageReader
 from app.wire.native.cloudevents import CloudEventFrames
+from app.wire.native.query import Policy
 from fanout.address import check_pattern
 from fanout.history import parse_cursor
 from fanout.tick import Tick
 
 NO_REGISTRY: Any = None  # nothing here comes into being by use
+AMPLE = 1 << 30
 FOLLOWED = ["-/sys/presence/**", "-/sys/presence/news/a/**", "-/sys/presence/news", "-/sys/*/news/**", "-/**"]
 
 
@@ -46,7 +48,7 @@ class World:
             namespace, Tick(self.soon.append, slice_size=2), lambda: self.now, NO_REGISTRY, is_open=False
         )
         self.realm.system = Relay("-", history=HistoryLimits("memory", kept, 1e6, 1 << 30), is_system=True)
-        self.context: Any = SimpleNamespace(loop=SimpleNamespace(call_soon=self.soon.append))
+        self.context: Any = SimpleNamespace(loop=SimpleNamespace(call_soon=self.soon.append), counters=Counter())
         self.grant = Grant(namespace, Right.MANAGE | Right.LISTEN, None, "", "rule", "key", float("inf"))
 
     def turn(self) -> None:
@@ -63,15 +65,16 @@ class Peer:
 
     session_id = None
 
-    def __init__(self, world: World, relay: Relay, pattern: str, start: Any = "now") -> None:
+    def __init__(self, world: World, relay: Relay, pattern: str, start: Any = "now", budget: int = AMPLE) -> None:
         self.world = world
         self.pipe = Pipe()
         self.pipe.high, self.pipe.low = 2000, 500  # a few events
         self.outflow = Outflow(self.pipe)  # type: ignore[arg-type]
         self.pipe.on_writable = self.on_writable
         voice = CloudEventFrames(world.realm.history(relay).epoch)
+        policy: Policy = "close" if budget == AMPLE else "catch-up"
         mouth = Mouth(
-            world.context, world.realm, relay, self.outflow, voice, lambda close: self.close(), "close", 1 << 30
+            world.context, world.realm, relay, self.outflow, voice, lambda close: self.close(), policy, budget
         )
         asked = check_pattern(pattern, allow_system=True)
         self.feed = Feed(world.context, self, mouth, asked, Gate.of(world.grant, relay), is_sole=True)
@@ -111,15 +114,16 @@ class FakeListener:
 class Follower:
     """What a client makes of what it is told: the set of who is there. It may return with its cursor."""
 
-    def __init__(self, world: World, pattern: str) -> None:
+    def __init__(self, world: World, pattern: str, budget: int = AMPLE) -> None:
         self.world = world
+        self.budget = budget
         self.pattern = check_pattern(pattern, allow_system=True)
         self.there: set[str] = set()
         self.is_complete = False
         self.reports: list[int] = []  # of another kind of system event
         self.gaps = 0
         self.cursor = ""
-        self.peer = Peer(world, world.realm.system, pattern)
+        self.peer = Peer(world, world.realm.system, pattern, budget=budget)
         self.reader = MessageReader(1 << 24, masked=False)
 
     def read(self, count: int) -> None:
@@ -158,7 +162,8 @@ class Follower:
     def return_(self) -> None:
         """Come again with the cursor that was read last, be it from the midst of a roll call."""
         self.peer.close()
-        self.peer = Peer(self.world, self.world.realm.system, self.pattern.text, parse_cursor(self.cursor))
+        system, cursor = self.world.realm.system, parse_cursor(self.cursor)
+        self.peer = Peer(self.world, system, self.pattern.text, cursor, self.budget)
         self.reader = MessageReader(1 << 24, masked=False)
 
     def returned(self) -> bool:
@@ -187,9 +192,10 @@ class PresenceMachine(RuleBasedStateMachine):
         for number in range(there):
             self.subscribe(("news/a", "news/**", "news/a/*/b")[number % 3])
 
-    @rule(pattern=st.sampled_from(["news/a", "news/**", "news/a/*", "news/a/b"]))
-    def subscribe(self, pattern: str) -> None:
-        self.members.append(Peer(self.world, self.world.relay, pattern))
+    @rule(pattern=st.sampled_from(["news/a", "news/**", "news/a/*", "news/a/b"]), count=st.integers(1, 5))
+    def subscribe(self, pattern: str, count: int = 1) -> None:
+        for _ in range(count):
+            self.members.append(Peer(self.world, self.world.relay, pattern))
 
     @rule(address=st.sampled_from(["news", "news/a", "news/a/c"]))
     def listen(self, address: str) -> None:
@@ -216,9 +222,10 @@ class PresenceMachine(RuleBasedStateMachine):
         tell(self.world.realm, "-/sys/status/news", "fanway.report", {"n": self.reports})
 
     @precondition(lambda self: len(self.followers) < 4)
-    @rule(pattern=st.sampled_from(FOLLOWED))
-    def follow(self, pattern: str) -> None:
-        follower = Follower(self.world, pattern)
+    @rule(pattern=st.sampled_from(FOLLOWED), budget=st.sampled_from([AMPLE, 600]))
+    def follow(self, pattern: str, budget: int) -> None:
+        """With the smaller budget it falls behind and catches up; what is forgotten meanwhile is a gap."""
+        follower = Follower(self.world, pattern, budget)
         follower.reports.append(self.reports)  # the last before it came
         self.followers.append(follower)
 
