@@ -16,7 +16,7 @@ from fanway.asking import Who
 from fanway.cli_ask import as_json_line as all_as_json_line
 from fanway.cli_ask import as_line as all_as_line
 from fanway.cli_ask import as_words
-from fanway.cli_events import as_data, as_json_line, as_line
+from fanway.cli_events import as_data, as_filter, as_json_line, as_line
 from fanway.cli_options import safe
 from fanway.cli_relays import parse_forward
 from fanway.event import Event
@@ -94,6 +94,30 @@ def test_every_command_shows_an_example(path: tuple[str, ...], command: click.Co
 )
 def test_exit_codes_are_the_documented_ones(arguments: tuple[str, ...], code: int) -> None:
     assert code_of(*arguments) == code
+
+
+@pytest.mark.parametrize(
+    ("exact", "prefix", "text", "wanted"),
+    [
+        ((), (), None, None),
+        (("type=a=b",), (), None, {"exact": {"type": "a=b"}}),
+        (("type=a",), ("subject=s",), None, [{"exact": {"type": "a"}}, {"prefix": {"subject": "s"}}]),
+        ((), (), '{"not": {"exact": {"type": "a"}}}', {"not": {"exact": {"type": "a"}}}),
+        (("type=a",), (), '[{"x": 1}, {"y": 2}]', [{"exact": {"type": "a"}}, {"x": 1}, {"y": 2}]),
+        ((), (), "[]", None),
+    ],
+)
+def test_conditions_become_a_filter(
+    exact: tuple[str, ...], prefix: tuple[str, ...], text: str | None, wanted: object
+) -> None:
+    assert as_filter({"exact": exact, "prefix": prefix}, text) == wanted
+
+
+@pytest.mark.parametrize(
+    "option", [("--where", "type"), ("--where", "=x"), ("--where-prefix", "a="), ("--filter", "{")]
+)
+def test_a_bad_condition_is_wrong_usage(option: tuple[str, str]) -> None:
+    assert code_of("subscribe", "a", *option, "--url", "http://127.0.0.1:1", "--key", "k") == 2
 
 
 def test_a_failure_is_one_line_that_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

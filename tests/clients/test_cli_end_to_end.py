@@ -99,6 +99,19 @@ async def test_lines_are_events_and_history_is_read_as_json(shell: Shell) -> Non
     ]
 
 
+async def test_conditions_narrow_what_is_printed(shell: Shell) -> None:
+    for type in ("order.created", "order.paid", "price.changed"):
+        assert (await shell.run("publish", "orders/1", type, "--type", type)).code == 0
+    start = ("subscribe", "orders/**", "--from", "start", "--count", "1")
+    exact = await shell.run(*start, "--where", "type=order.paid")
+    assert exact.out == "orders/1\torder.paid\n"
+    both = await shell.run(*start, "--where-suffix", "type=d", "--filter", '{"not": {"prefix": {"type": "order."}}}')
+    assert both.out == "orders/1\tprice.changed\n"
+    refused = await shell.run(*start, "--filter", '{"sql": "true"}')
+    assert refused.code == 1
+    assert "'sql' is not one of" in refused.err
+
+
 async def test_a_subscriber_that_waits_in_vain_fails(shell: Shell) -> None:
     done = await shell.run("subscribe", "orders/**", "--count", "1", "--timeout", "0.2")
     assert done.code == 1

@@ -43,6 +43,41 @@ async def test_an_event_reaches_its_subscribers_with_a_receipt(relay: Relay) -> 
     assert (event.type, event.attributes, event.missed) == ("order", {"shop": "oslo"}, 0)
 
 
+async def test_a_filter_narrows_a_subscription_live_and_from_history(relay: Relay) -> None:
+    wanted = {"any": [{"exact": {"type": "order.created"}}, {"exact": {"shop": "oslo"}}]}
+    types = ("order.created", "order.paid", "order.created")
+    async with relay.subscribe("orders/**", filter=wanted) as live, relay.subscribe("orders/*") as plain:
+        await live.ready()
+        await plain.ready()
+        receipts = [await relay.publish("orders/1", n, type=type) for n, type in enumerate(types)]
+        assert [receipt.matched for receipt in receipts] == [2, 1, 2]
+        assert [event.json() for event in await take(live, 2)] == [0, 2]
+        assert [event.json() for event in await take(plain, 3)] == [0, 1, 2]
+        await relay.publish("orders/1", 3, attributes={"shop": "oslo"})
+        async with relay.subscribe("orders/1", after="start", filter=[wanted, {"not": {"exact": {"id": "x"}}}]) as late:
+            assert [event.json() for event in await take(late, 3)] == [0, 2, 3]
+
+
+@pytest.mark.parametrize("filter", [{"sql": "type = 'x'"}, {}, {"any": []}])
+async def test_a_filter_that_the_gateway_refuses_ends_the_subscription_with_its_words(
+    relay: Relay, filter: dict[str, Any]
+) -> None:
+    with pytest.raises(fanway.RelayError, match="filter") as caught:
+        await relay.subscribe("orders/**", filter=filter).ready()
+    assert caught.value.status == 400
+
+
+async def test_a_filter_too_deep_or_no_json_is_refused_here(relay: Relay) -> None:
+    """W16: the gateway would end the session, with all that it holds."""
+    deep: dict[str, Any] = {"exact": {"type": "x"}}
+    for _ in range(10_000):
+        deep = {"not": deep}
+    with pytest.raises(fanway.RelayError, match="7 deep"):
+        relay.subscribe("orders/**", filter=deep)
+    with pytest.raises(TypeError):
+        relay.subscribe("orders/**", filter={"exact": {"type": b"x"}})
+
+
 async def test_text_and_binary_payloads_keep_their_kind(relay: Relay) -> None:
     subscription = await relay.subscribe("orders/*").ready()
     await relay.publish("orders/1", "grüße\n")

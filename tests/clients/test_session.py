@@ -155,6 +155,39 @@ async def test_one_copy_on_the_wire_reaches_every_subscription_it_matches(fake: 
         assert await take(narrow, 1) == ["1"]
 
 
+async def test_what_is_for_a_filtered_subscription_is_for_no_other_and_nothing_else_for_it(fake: Any) -> None:
+    wanted = {"exact": {"type": "x"}}
+    asked: list[Any] = []
+
+    async def script(line: Any) -> None:
+        await line.greet()
+        numbers = []
+        for _ in range(2):
+            sub = await line.hear("sub")
+            asked.append(sub.get("filter"))
+            numbers.append(sub["sub"])
+            await line.say(t="ok", r=sub["r"], sub=sub["sub"], relay="orders", cursor=f"{EPOCH}:0")
+        marked = numbers[asked.index(wanted)]
+        await line.event(f"{EPOCH}:1", "orders/1")
+        await line.say(t="gap", relay="orders", from_=f"{EPOCH}:1", to=f"{EPOCH}:2", why="slow")
+        await line.say(t="cur", relay="orders", c=f"{EPOCH}:3")
+        await line.event(f"{EPOCH}:2", "orders/1", sub=marked)
+        await line.event(f"{EPOCH}:4", "orders/1", sub=marked)
+        await line.event(f"{EPOCH}:4", "orders/1")
+        await line.say(t="cur", relay="orders", sub=marked, c=f"{EPOCH}:9")
+        await line.event(f"{EPOCH}:10", "orders/1")
+        await line.hold()
+
+    fake.scripts = [script]
+    async with session_of(fake) as session:
+        plain = session.subscribe("orders/*", "now", {})
+        filtered = session.subscribe("orders/*", "now", {"filter": wanted})
+        assert await take(plain, 2) == ["1", "4"]
+        assert await take(filtered, 2) == ["2", "4"]
+        assert await take(plain, 1) == ["10"]
+        assert filtered.cursor == f"{EPOCH}:9"
+
+
 async def test_a_refused_subscription_raises_where_it_is_awaited(fake: Any) -> None:
     async def script(line: Any) -> None:
         await line.greet()

@@ -105,34 +105,74 @@ def as_data(payload: bytes) -> tuple[str | bytes, str | None]:
 @click.command()
 @click.argument("pattern")
 @click.option("--from", "start", default="now", metavar="CURSOR|TIME|start|now", help="Where to begin.")
+@click.option("--where", multiple=True, metavar="NAME=TEXT", help="Only events whose attribute is this text.")
+@click.option("--where-prefix", multiple=True, metavar="NAME=TEXT", help="Only those whose attribute begins with it.")
+@click.option("--where-suffix", multiple=True, metavar="NAME=TEXT", help="Only those whose attribute ends with it.")
+@click.option("--filter", "filter_", metavar="JSON", help="Only those that pass a filter of CloudEvents dialects.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event whole, as one JSON object a line.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N events.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
 @gateway_options
 def subscribe(
-    gateway: Gateway, pattern: str, start: str, as_json: bool, count: int | None, timeout: float | None
+    gateway: Gateway,
+    pattern: str,
+    start: str,
+    where: tuple[str, ...],
+    where_prefix: tuple[str, ...],
+    where_suffix: tuple[str, ...],
+    filter_: str | None,
+    as_json: bool,
+    count: int | None,
+    timeout: float | None,
 ) -> None:
     """Print events as they come: address, a tab, the payload.
 
     `*` stands for one segment, a final `**` for any number. Survives reconnects. Ends with 1 if
-    --timeout passes before --count events came.
+    --timeout passes before --count events came. Of several --where… and --filter all must hold;
+    attributes are such as type, source, subject.
 
     \b
     Examples:
       fanway subscribe 'orders/**'
       fanway subscribe 'orders/*/7' --from start --json --count 1
+      fanway subscribe 'orders/**' --where type=order.created
     """
-    run(_subscribe(Relay(gateway), pattern, start, as_json, count, timeout))
+    wanted = as_filter({"exact": where, "prefix": where_prefix, "suffix": where_suffix}, filter_)
+    run(_subscribe(Relay(gateway), pattern, start, wanted, as_json, count, timeout))
+
+
+def as_filter(wheres: dict[str, tuple[str, ...]], text: str | None) -> Any:
+    """The filter that the options ask for, by all of NAME=TEXT in their dialects and what is JSON; None for none."""
+    found: list[Any] = []
+    for dialect, pairs in wheres.items():
+        for pair in pairs:
+            name, equals, value = pair.partition("=")
+            if not (name and equals and value):
+                raise click.UsageError(f"Not NAME=TEXT: {pair!r}.")
+            found.append({dialect: {name: value}})
+    if text is not None:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise click.UsageError(f"--filter is not JSON: {error}.") from None
+        found += value if isinstance(value, list) else [value]
+    return found[0] if len(found) == 1 else found or None
 
 
 async def _subscribe(
-    relay: Relay, pattern: str, start: str, as_json: bool, count: int | None, seconds: float | None
+    relay: Relay,
+    pattern: str,
+    start: str,
+    wanted: Any,
+    as_json: bool,
+    count: int | None,
+    seconds: float | None,
 ) -> None:
     seen = 0
     async with relay:
         try:
             async with asyncio.timeout(seconds):
-                subscription = await relay.subscribe(pattern, after=start).ready()
+                subscription = await relay.subscribe(pattern, after=start, filter=wanted).ready()
                 say(f"subscribed to {pattern}" + (f" from {subscription.cursor}" if subscription.cursor else ""))
                 async for event in subscription:
                     if event.missed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,7 +24,7 @@ from fanway.listener import Handlers, Listener, Offer
 from fanway.listener_wire import Demand, Profile, Terms, connect_url, instance_fields
 from fanway.presence import Presence
 from fanway.session import Session
-from fanway.session_wire import header_of, timestamp
+from fanway.session_wire import as_filter, header_of, timestamp
 from fanway.socket import Socket, open_socket
 from fanway.subscription import Subscription
 from fanway.tickets import Ticket, ask_ticket
@@ -134,17 +134,21 @@ class Relay:
         pattern: str,
         *,
         after: str | datetime | None = None,
+        filter: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         policy: str | None = None,
         budget: int | None = None,
     ) -> Subscription:
         """Events of all addresses the pattern matches, as an asynchronous iterator.
 
         `after`: None for what comes from now on, "start" for all that history holds, a cursor, or a
-        time. Survives reconnects. `policy` ("close", "drop" or "catch-up") and `budget` (bytes owed) narrow what
+        time. Survives reconnects. `filter` narrows it by CloudEvents attributes:
+        `{"exact": {"type": "order.created"}}`, also `prefix`, `suffix`, `all`, `any`, `not`; of a list
+        all must hold. `policy` ("close", "drop" or "catch-up") and `budget` (bytes owed) narrow what
         the relay allows a slow consumer.
         """
         start = timestamp(after) if isinstance(after, datetime) else after or "now"
-        options = {name: value for name, value in (("policy", policy), ("budget", budget)) if value is not None}
+        members = {"filter": as_filter(filter), "policy": policy, "budget": budget}
+        options = {name: value for name, value in members.items() if value is not None}
         return self._session.subscribe(check_pattern(pattern), start, options)
 
     def presence(self, pattern: str = "**") -> Presence:

@@ -168,7 +168,7 @@ class Session:
         if route is None:
             if len(self._routes) >= ROUTES_KEPT:
                 self._routes.clear()
-            route = [s for s in self._subscriptions.values() if s.is_live and s.wants(address)]
+            route = [s for s in self._subscriptions.values() if s.is_live and not s.is_marked and s.wants(address)]
             self._routes[address] = route
         return route
 
@@ -345,4 +345,5 @@ class Session:
         if "sub" in header:
             subscription = self._subscriptions.get(header["sub"])
             return [subscription] if subscription else []
-        return [s for s in self._subscriptions.values() if s.relay == header["relay"] and s.is_live]
+        others = [s for s in self._subscriptions.values() if s.is_live and not s.is_marked]
+        return [s for s in others if s.relay == header["relay"]]

@@ -15,6 +15,7 @@ from fanway.event import Event
 
 SUBPROTOCOL = "fanway.v1"
 MAX_HEADER_BYTES = 8 * 1024
+MAX_FILTER_DEPTH = 7  # objects and lists; the header around it is the last that a gateway takes
 Header = dict[str, Any]
 
 
@@ -60,6 +61,23 @@ def timestamp(moment: datetime) -> str:
     return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def as_filter(value: Any) -> Any:
+    """A filter as JSON has it; None for one that asks nothing. What it means is for the gateway to say.
+
+    Raises TypeError when it is no JSON value, QuotaExceededError when it is nested so deep that the gateway would end
+    the session.
+    """
+    if _is_deeper(value, MAX_FILTER_DEPTH):
+        raise QuotaExceededError(f"A filter is nested at most {MAX_FILTER_DEPTH} deep, objects and lists.", status=400)
+    found = json.loads(json.dumps(value))
+    return None if found == [] else found
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+    return members is not None and (depth == 0 or any(_is_deeper(member, depth - 1) for member in members))
+
+
 def encode(header: Header, payload: bytes | None = None, is_text: bool = True) -> str | bytes:
     """A message for the wire: `str` goes out as a text frame, `bytes` as a binary one.
 
@@ -67,7 +85,9 @@ def encode(header: Header, payload: bytes | None = None, is_text: bool = True) -
     """
     head = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
     if len(head.encode()) > MAX_HEADER_BYTES:
-        raise QuotaExceededError(f"An event's attributes fill at most {MAX_HEADER_BYTES} bytes.", status=413)
+        raise QuotaExceededError(
+            f"What an event or a filter says of attributes fills at most {MAX_HEADER_BYTES} bytes.", status=413
+        )
     if payload is None:
         return head
     if is_text:

@@ -50,6 +50,11 @@ class Subscription(ConnectionStatus):
         self.on_drained: Callable[[Subscription], None] = lambda _: None
 
     @property
+    def is_marked(self) -> bool:
+        """Whether all that is for it bears its number, so that what bears none is not for it."""
+        return "filter" in self.options
+
+    @property
     def start(self) -> str:
         """What to ask the gateway for (`from`): where this subscription stands, or where it was told to begin."""
         return str(self.position) if self.position else self._start
