@@ -9,7 +9,7 @@ docs/errors.md is made from it.
       BadRequest         UnknownAction  PeerWireError  FramingError  UpgradeRequired  UnknownApiVersion
       AccessError        Unauthorized (TokenExpired)  ClaimMissing  TransportSecurityRequired
       AddressError       EndpointNotFound (ParentNotFound)  UnknownHost  MisdirectedRequest
-                         NoListener (NoListenerAdmitted)  AddressExists
+                         NoListener (NoListenerAdmitted)  AddressExists  UnknownDelivery
       RendezvousError    Rejected  RendezvousExpired  AcceptTimeout  ResponseTimeout  ListenerGone  Gone
                          BadAnswer (SubProtocolMismatch)
       CapacityError      QuotaExceeded (TooManyListeners)  GatewayDraining  Overloaded
@@ -166,6 +166,12 @@ class NoListenerAdmitted(NoListener):
     `Fanway-Instance` admits."""
 
     code = "NoListenerAdmitted"
+
+
+class UnknownDelivery(AddressError):
+    """What is acknowledged is not under way: it was settled, its deadline has passed, or it is another's."""
+
+    code = "UnknownDelivery"
 
 
 class AddressExists(AddressError):

@@ -90,6 +90,7 @@ class Gateway:
             undo.push_async_callback(self.opened.close)
             self.vouchers = open_vouchers(self.settings)
             self.context = self._build_context()
+            await self.context.durables.load()
             self.tls = open_certificates(self.settings, self.opened.folder, self.hosts, self.registry.namespaces)
             if isinstance(self._clock, MovableClock):
                 self.emulator = Emulator(self.opened, self.context, self._clock)
@@ -118,6 +119,7 @@ class Gateway:
     async def wait(self) -> None:
         """Until the gateway has stopped, by `stop` or by a signal."""
         await self._serving
+        await self.context.durables.close()
         self.context.wheel.stop()
         await self.vouchers.close()
         if self.tls is not None:
@@ -236,6 +238,7 @@ class Gateway:
         def review_all() -> None:
             for live in list(context.lives):
                 live.review()
+            context.durables.review()
 
         self.vouchers.on_withdrawn(review_all)
 
@@ -266,6 +269,7 @@ class Gateway:
             hosts.changed()
             context.authorizer.tickets.forget(namespace)
             del context.realms[namespace]
+            context.durables.review()
 
         for namespace in registry.namespaces:
             serve(namespace)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from app.access.authorize import Authorizer
 from app.access.grant import Grant
 from app.closes import Close
+from app.edge.feeds.durables import Durables
+from app.edge.feeds.groups import Groups
 from app.edge.feeds.turns import Turns
 from app.edge.journal import Journal
 from app.edge.nowhere import Nowhere
@@ -74,6 +76,8 @@ class Context:
     nowhere: Nowhere = field(default_factory=Nowhere)
     owed: Owed = field(init=False)
     storms: Storms = field(init=False)
+    durables: Durables = field(init=False)
+    groups: Groups = field(init=False)
     turns: Turns = field(default_factory=Turns)
     faults: Faults | None = None  # the emulator's
     stalled: int = 0  # sides of joined sockets whose peer reads too slowly now
@@ -83,6 +87,8 @@ class Context:
     def __post_init__(self) -> None:
         self.owed = Owed(self.wheel, self.settings.budgets.process_bytes)
         self.storms = Storms(self)
+        self.durables = Durables(self)
+        self.groups = Groups(self)
         self.publish_buffer = self.read_buffer[:PUBLISH_READ_BYTES]
 
     def realm(self, host: str) -> Realm:

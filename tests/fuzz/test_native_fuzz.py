@@ -18,7 +18,8 @@ from app.wire.native.cloudevents import CloudEventFrames, encode_envelope
 from app.wire.native.ndjson import JsonLines
 from app.wire.native.publication import parse_envelope, parse_publications
 from app.wire.native.query import Transport, choose_socket, choose_transport, parse_query
-from app.wire.native.session import SessionFrames, parse_message
+from app.wire.native.session import parse_message
+from app.wire.native.session_frames import SessionFrames
 from app.wire.native.sse import ServerSentEvents
 
 VECTORS = Path(__file__).parents[1] / "vectors"

@@ -46,6 +46,8 @@ ENGINE = {
     "event",
     "filters",
     "history",
+    "members",
+    "shared",
     "plan",
     "roster",
     "router",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from app.access.grant import Grant
@@ -35,20 +36,25 @@ from app.wire.native.query import SESSION_PROTOCOL
 from app.wire.native.receipt import PublishReceipt
 from app.wire.native.session import (
     MAX_HEADER_BYTES,
+    Ack,
+    Credit,
+    Nack,
     Ping,
     Pub,
     Renew,
     SessionError,
     Sub,
     Unsub,
+    parse_message,
+    plain_address,
+)
+from app.wire.native.session_frames import (
     encode_err,
     encode_hi,
     encode_pong,
     encode_published,
     encode_renewed,
     encode_session_bye,
-    parse_message,
-    plain_address,
 )
 from fanout.errors import FanoutError
 from fanout.event import Event, new_event
@@ -145,6 +151,12 @@ class SessionSocket(FeedSocket):
                     self._feeds.subscribe(message)
                 case Unsub():
                     self._feeds.unsubscribe(message)
+                case Ack():
+                    self._feeds.shares.ack(message)
+                case Nack():
+                    self._feeds.shares.nack(message)
+                case Credit():
+                    self._feeds.shares.lend(message)
                 case Renew():
                     self._renew(message)
                 case Ping():
@@ -256,11 +268,13 @@ class SessionSocket(FeedSocket):
         self._places.clear()
         self._recurring = self.realm.recurring_of(self.lease.grant)
 
-    def answer_err(self, error: RelayError, *, r: int | None = None, sub: int | None = None) -> None:
-        """Answer the message `r`, or tell what became of the subscription `sub`."""
+    def answer_err(
+        self, error: RelayError, *, r: int | None = None, sub: int | None = None, d: Sequence[int] = ()
+    ) -> None:
+        """Answer the message `r`, or tell what became of the subscription `sub`, or of deliveries `d` of it."""
         self.context.counters["refusals"] += 1
         if not (self.is_ending or self.is_lost):
-            self.outflow.write(encode_err(error, new_tracking_id(None, self.context.node), r, sub))
+            self.outflow.write(encode_err(error, new_tracking_id(None, self.context.node), r, sub, d))
 
 
 def _remember(memory: dict[K, V], key: K, value: V) -> None:

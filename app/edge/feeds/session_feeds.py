@@ -3,7 +3,7 @@
 All live subscriptions of a session to one relay share a mouth, so that overlapping ones bring one copy; a
 subscription that is behind, because it begins in the past or was too slow, is told its history apart, marked with its
 number. One with a filter has a mouth of its own, whose events are all marked: by its pattern alone the client could
-not tell which are for it.
+not tell which are for it. What is shared with other sessions is apart too (`session_shares`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from app.edge.feeds.callers import may_subscribe
 from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.mouth import Mouth, budget_of, policy_of, strictest
+from app.edge.feeds.session_shares import SessionShares
 from app.errors import BadRequest, ClaimMissing, EndpointNotFound, QuotaExceeded
 from app.namespace import Relay, Right
 from app.wire.native.query import Policy
-from app.wire.native.session import (
+from app.wire.native.session import Sub, Unsub
+from app.wire.native.session_frames import (
     SessionFrames,
-    Sub,
-    Unsub,
     encode_behind,
     encode_cursor,
+    encode_ok,
     encode_replayed,
     encode_session_gap,
     encode_subscribed,
-    encode_unsubscribed,
 )
 from fanout.address import Pattern
 from fanout.event import Event
@@ -50,18 +50,22 @@ class SessionFeeds:
         self._outflow = session.outflow
         self._feeds: dict[int, SessionFeed] = {}
         self._mouths: dict[Relay, Mouth] = {}
+        self.shares = SessionShares(session)
 
     def subscribe(self, message: Sub) -> None:
         """Begin what is asked for, and answer. Raises RelayError where it may not be."""
-        if message.sub in self._feeds:
+        if message.sub in self._feeds or message.sub in self.shares:
             raise BadRequest(f"The subscription {message.sub} exists already.")
-        if len(self._feeds) >= MAX_SUBSCRIPTIONS:
+        if len(self._feeds) + len(self.shares) >= MAX_SUBSCRIPTIONS:
             raise QuotaExceeded(f"A session holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
         relay, pattern = may_subscribe(self._realm, self._session.lease.grant, message.pattern, message.filter)
         policy = policy_of(relay, message.policy)
         self._realm.touch(relay)
         self._realm.tick.flush()
         if self._session.is_ending:  # found too slow in that flush
+            return
+        if message.sharing is not None:
+            self.shares.subscribe(message, message.sharing, relay, pattern)
             return
         mouth = self._mouth(relay) if message.filter is None else self._new_mouth(relay, message.sub)
         budget = budget_of(self._context, relay, message.budget)
@@ -76,15 +80,16 @@ class SessionFeeds:
 
     def unsubscribe(self, message: Unsub) -> None:
         """End it, and answer. Raises EndpointNotFound."""
-        if message.sub not in self._feeds:
+        if message.sub not in self._feeds and message.sub not in self.shares:
             raise EndpointNotFound(f"There is no subscription {message.sub}.")
         self._realm.tick.flush()
         if not self._session.is_ending:
             self._drop(message.sub)
-            self._outflow.write(encode_unsubscribed(message.r, message.sub))
+            self._outflow.write(encode_ok(message.r, message.sub))
 
     def regrant(self, grant: Grant) -> None:
         """The session rests on another grant now; what that does not cover ends."""
+        self.shares.regrant(grant)
         for sub, feed in list(self._feeds.items()):
             if grant.covers(Right.SUBSCRIBE, feed.mouth.relay, feed.pattern):
                 feed.regate(self._gate(feed.mouth.relay))
@@ -94,6 +99,7 @@ class SessionFeeds:
 
     def review(self) -> None:
         """Something provisioned changed: a subscription ends with its relay."""
+        self.shares.review()
         for sub, feed in list(self._feeds.items()):
             close = self._realm.ending(feed.mouth.relay, feed.pattern.prefix)
             if close is not None:
@@ -104,6 +110,7 @@ class SessionFeeds:
         """The peer has taken what it was owed."""
         for feed in list(self._feeds.values()):
             feed.on_writable()
+        self.shares.on_writable()
 
     def tell_positions(self) -> None:
         """The position in each relay, but not while a subscription there is still behind it."""
@@ -116,6 +123,7 @@ class SessionFeeds:
         """Nothing of any of them follows."""
         for sub in list(self._feeds):
             self._drop(sub)
+        self.shares.end()
 
     # --- inside ---
 
@@ -143,6 +151,9 @@ class SessionFeeds:
         mouth.limit(strictest([feed.policy for feed in feeds]), min(feed.budget for feed in feeds))
 
     def _drop(self, sub: int) -> None:
+        if sub in self.shares:
+            self.shares.drop(sub)
+            return
         feed = self._feeds.pop(sub)
         feed.end()
         self._realm.vacate(feed.mouth.relay)

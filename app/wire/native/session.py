@@ -1,4 +1,4 @@
-"""The session protocol `fanway.v1` without I/O: many subscriptions and publishes on one WebSocket.
+"""What a client says by the session protocol `fanway.v1`: many subscriptions and publishes on one WebSocket. No I/O.
 
 A message is a JSON header, optionally LF and the raw payload (docs/protocol.md, "Sessions"). What breaks the
 form ends the session (1007, 1009); what is well-formed but refused is answered with `err`. Unknown members
@@ -8,31 +8,27 @@ are ignored, so that both sides may grow.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from app.closes import Close
-from app.errors import BadRequest, PeerWireError, RelayError, Unsupported, as_relay_error
-from app.wire.frames import BINARY, TEXT, encode_frame, is_utf8
-from app.wire.native.cloudevents import bye_members
+from app.errors import BadRequest, PeerWireError, RelayError, as_relay_error
+from app.wire.frames import TEXT, is_utf8
 from app.wire.native.publication import Publication, make_publication
-from app.wire.native.query import MAX_BUDGET_BYTES, Policy, Start, parse_policy, parse_start, refuse_later
-from app.wire.native.receipt import PublishReceipt
+from app.wire.native.query import MAX_BUDGET_BYTES, Policy, Start, parse_policy, parse_start
+from app.wire.native.sharing import MOST_CREDIT, Sharing, parse_delay, parse_reason, parse_sharing
 from app.wire.native.terms import KEY, Terms, check_key, read_terms
 from fanout.address import MAX_ADDRESS_BYTES, PLAIN_ADDRESS, Pattern, check_address, check_pattern
 from fanout.errors import FanoutError
-from fanout.event import Event
 from fanout.filters import Filter, parse_filter
-from fanout.history import Cursor
 
 MAX_HEADER_BYTES = 8 * 1024
 MAX_DEPTH = 8
 MAX_NUMBER = (1 << 53) - 1  # what every client's numbers hold exactly
 
-_LATER_MESSAGES = frozenset(("ack", "nack", "credit"))
+NACK_DELAY_SECONDS = 1.0  # before what was not acknowledged is tried again, unless it is said
+
 _ATTRIBUTES = ("id", "type", "source", "time")
 
 
@@ -47,6 +43,36 @@ class Sub:
     policy: Policy | None
     budget: int | None
     filter: Filter | None
+    sharing: Sharing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The deliveries `d` of `sub` arrived."""
+
+    r: int | None
+    sub: int
+    d: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """The deliveries `d` of `sub` failed; after `delay` seconds they may be tried again."""
+
+    r: int | None
+    sub: int
+    d: list[int]
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """`sub` may be given `n` deliveries more."""
+
+    r: int | None
+    sub: int
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +108,7 @@ class Ping:
     r: int
 
 
-Message = Sub | Unsub | Pub | Renew | Ping
+Message = Sub | Unsub | Pub | Ack | Nack | Credit | Renew | Ping
 
 
 _PLAIN_PUB = re.compile(rb'\{"t": ?"pub", ?"address": ?"(%b)"\}' % PLAIN_ADDRESS.encode())
@@ -123,6 +149,13 @@ def parse_message(opcode: int, data: bytes, max_event_bytes: int) -> Message:
         kind = header["t"]
         if kind == "pub":
             return _parse_pub(header, r, payload, opcode == TEXT, max_event_bytes)
+        if kind == "ack":
+            return Ack(r, _number(header, "sub"), _numbers(header, "d"))
+        if kind == "nack":
+            delay = parse_delay(header.get("delay"), NACK_DELAY_SECONDS)
+            return Nack(r, _number(header, "sub"), _numbers(header, "d"), delay, parse_reason(header.get("reason")))
+        if kind == "credit":
+            return Credit(r, _number(header, "sub"), _credit(header))
         if r is None:
             raise BadRequest("The member 'r' is missing.")
         if kind == "sub":
@@ -133,9 +166,7 @@ def parse_message(opcode: int, data: bytes, max_event_bytes: int) -> Message:
             return Renew(r, _text(header, "token"))
         if kind == "ping":
             return Ping(r)
-        if isinstance(kind, str) and kind in _LATER_MESSAGES:
-            raise Unsupported(f"'{kind}' is not offered by this version.")
-        raise BadRequest("The member 't' is none of: sub, unsub, pub, renew, ping.")
+        raise BadRequest("The member 't' is none of: sub, unsub, pub, ack, nack, credit, renew, ping.")
     except (RelayError, FanoutError) as error:
         is_number = isinstance(r, int) and not isinstance(r, bool) and 0 <= r <= MAX_NUMBER
         raise SessionError(as_relay_error(error), r if is_number else None) from error
@@ -162,7 +193,6 @@ def _depth_exceeds(value: object, limit: int) -> bool:
 
 
 def _parse_sub(header: dict[str, Any], r: int) -> Sub:
-    refuse_later(header)
     budget = _number(header, "budget") if "budget" in header else None
     if budget is not None and not 0 < budget <= MAX_BUDGET_BYTES:
         raise BadRequest("'budget' is a number of bytes, at least 1.")
@@ -174,7 +204,16 @@ def _parse_sub(header: dict[str, Any], r: int) -> Sub:
         filter=parse_filter(header["filter"]) if "filter" in header else None,
         policy=parse_policy(_text(header, "policy")) if "policy" in header else None,
         budget=budget,
+        sharing=_sharing(header),
     )
+
+
+def _sharing(header: dict[str, Any]) -> Sharing | None:
+    sharing = parse_sharing(header)
+    given = [name for name in ("policy", "budget") if name in header]
+    if sharing is not None and given:
+        raise BadRequest(f"'{given[0]}' is for those who get every event; of what is shared, the slow get less.")
+    return sharing
 
 
 def _parse_pub(
@@ -230,156 +269,22 @@ def _number(header: dict[str, Any], name: str) -> int:
     return value
 
 
+def _numbers(header: dict[str, Any], name: str) -> list[int]:
+    values = header.get(name)
+    if not isinstance(values, list) or not values:
+        raise BadRequest(f"The member {name!r} is not a list of numbers, at least one.")
+    return [_number({name: value}, name) for value in values]
+
+
+def _credit(header: dict[str, Any]) -> int:
+    n = _number(header, "n")
+    if not 0 < n <= MOST_CREDIT:
+        raise BadRequest(f"The member 'n' is a whole number from 1 to {MOST_CREDIT}.")
+    return n
+
+
 def _text(header: dict[str, Any], name: str) -> str:
     value = header.get(name)
     if not isinstance(value, str):
         raise BadRequest(f"The member {name!r} is not a string.")
     return value
-
-
-# --- what the relay says ---
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFrames:
-    """`ev` messages of one relay's epoch: the same bytes for every session, or for all that call it `sub`.
-
-    A subscription with a filter needs that mark: its client could not tell by the pattern which events are its own.
-    """
-
-    epoch: str
-    sub: int | None = None
-
-    @property
-    def name(self) -> str:
-        return "session"
-
-    def encode(self, event: Event) -> bytes:
-        return _event_frame(event, self.epoch, self.sub)
-
-    def join(self, parts: list[bytes]) -> bytes:
-        return b"".join(parts)
-
-    def in_epoch(self, epoch: str) -> SessionFrames:
-        """The same for another stream."""
-        return replace(self, epoch=epoch)
-
-    def ready(self, relay: str, cursor: Cursor) -> bytes:
-        """Nothing: the answer to `sub` says it."""
-        return b""
-
-    def gap(self, relay: str, from_: Cursor, to: Cursor, why: str) -> bytes:
-        return encode_session_gap(relay, from_, to, why, self.sub)
-
-    def position(self, relay: str, cursor: Cursor) -> bytes:
-        return encode_cursor(relay, cursor, self.sub)
-
-
-def encode_replayed(event: Event, epoch: str, sub: int) -> bytes:
-    """An `ev` from history, or through a filter: for one subscription only."""
-    return _event_frame(event, epoch, sub)
-
-
-def encode_hi(
-    session: str,
-    namespace: str,
-    *,
-    max_event_bytes: int,
-    max_subs: int,
-    heartbeat_seconds: int,
-    expires_at: float | None,
-) -> bytes:
-    """The relay's first message."""
-    return _frame(
-        {
-            "t": "hi",
-            "session": session,
-            "namespace": namespace,
-            "max_event": max_event_bytes,
-            "max_subs": max_subs,
-            "heartbeat": heartbeat_seconds,
-            "exp": None if expires_at is None else int(expires_at),
-        }
-    )
-
-
-def encode_subscribed(r: int, sub: int, relay: str, cursor: Cursor, *, is_behind: bool) -> bytes:
-    """The answer to `sub`, before any event of it; if it is behind, what it missed follows, up to a `cur` for it."""
-    behind = {"behind": True} if is_behind else {}
-    return _frame({"t": "ok", "r": r, "sub": sub, "relay": relay, "cursor": str(cursor), **behind})
-
-
-def encode_behind(relay: str, cursor: Cursor, sub: int) -> bytes:
-    """A subscription was too slow for the live stream: what follows comes from history, up to a `cur` for it."""
-    return _frame({"t": "behind", "relay": relay, "sub": sub, "c": str(cursor)})
-
-
-def encode_unsubscribed(r: int, sub: int) -> bytes:
-    """The answer to `unsub`: nothing of it follows."""
-    return _frame({"t": "ok", "r": r, "sub": sub})
-
-
-def encode_published(r: int, receipt: PublishReceipt) -> bytes:
-    """The answer to `pub`."""
-    return _frame({"t": "ok", "r": r, **receipt._asdict()})
-
-
-def encode_renewed(r: int, expires_at: float) -> bytes:
-    """The answer to `renew`."""
-    return _frame({"t": "ok", "r": r, "exp": int(expires_at)})
-
-
-def encode_session_gap(relay: str, from_: Cursor, to: Cursor, why: str, sub: int | None = None) -> bytes:
-    """Events after `from_` up to and including `to` are missing, for one subscription or all of the relay."""
-    whose = {} if sub is None else {"sub": sub}
-    return _frame({"t": "gap", "relay": relay, **whose, "from": str(from_), "to": str(to), "why": why})
-
-
-def encode_cursor(relay: str, cursor: Cursor, sub: int | None = None) -> bytes:
-    """The position reached in a relay's stream, or by one subscription, which is live from there."""
-    whose = {} if sub is None else {"sub": sub}
-    return _frame({"t": "cur", "relay": relay, **whose, "c": str(cursor)})
-
-
-def encode_pong(r: int) -> bytes:
-    """The answer to `ping`."""
-    return _frame({"t": "pong", "r": r})
-
-
-def encode_err(error: RelayError, tracking_id: str, r: int | None = None, sub: int | None = None) -> bytes:
-    """A refusal: of the message `r`, or of what became of the subscription `sub`."""
-    header: dict[str, object] = {"t": "err"}
-    if r is not None:
-        header["r"] = r
-    if sub is not None:
-        header["sub"] = sub
-    header |= {"status": error.status, "code": error.code, "message": error.message, "tracking": tracking_id}
-    if error.retry_after is not None:
-        header["retry_after"] = error.retry_after
-    return _frame(header)
-
-
-def encode_session_bye(close: Close) -> bytes:
-    """The goodbye; a Close frame follows it."""
-    return _frame({"t": "bye", **bye_members(close)})
-
-
-def _event_frame(event: Event, epoch: str, sub: int | None) -> bytes:
-    header: dict[str, object] = {"t": "ev", "a": event.address, "c": f"{epoch}:{event.offset}", "i": event.id_in(epoch)}
-    if sub is not None:
-        header["sub"] = sub
-    if event.type is not None:
-        header["y"] = event.type
-    if event.source is not None:
-        header["s"] = event.source
-    if event.time is not None:
-        header["tm"] = event.time
-    if event.content_type is not None:
-        header["ct"] = event.content_type
-    if extensions := event.extensions():
-        header["x"] = dict(extensions)
-    return encode_frame(TEXT if event.is_text else BINARY, orjson.dumps(header) + b"\n" + event.payload)
-
-
-def _frame(header: Mapping[str, object]) -> bytes:
-    return encode_frame(TEXT, orjson.dumps(header))

@@ -281,7 +281,7 @@ class Session:
     def _receive(self, message: Message) -> None:
         header = message.header
         match header["t"]:
-            case "ev":
+            case "ev" | "dl":
                 self._deliver(message)
             case "ok" | "pong":
                 self._answer(header)

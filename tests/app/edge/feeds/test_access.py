@@ -208,6 +208,60 @@ async def by_filter_in_session_replay(world: World, publishing: Publishing) -> l
     return await by_filter_in_session(world, publishing, "start")
 
 
+async def by_group(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    """Two members, between them everything."""
+    async with session(world) as one, session(world) as two:
+        for peer in (one, two):
+            await peer.subscribe(1, "ruled/**", from_=start, group="both")
+        await publishing()
+        seen: list[str] = []
+        for peer in (one, two):
+            await peer.send("ping")
+            while (message := await peer.next())[0]["t"] != "pong":
+                seen.append(message[1].decode())
+        return sorted(seen, key=REPLAYED.index)
+
+
+async def by_group_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_group(world, publishing, "start")
+
+
+async def by_durable(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    async with session(world) as peer:
+        await peer.subscribe(1, "ruled/**", from_=start, durable="mine")
+        await publishing()
+
+        async def read() -> str | None:
+            header, payload = await peer.next()
+            if header["t"] != "dl":
+                return None
+            await peer.send("ack", sub=1, d=[header["d"]])
+            return payload.decode()
+
+        return await texts(read)
+
+
+async def by_durable_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_durable(world, publishing, "start")
+
+
+async def by_dead_letter(world: World, publishing: Publishing) -> list[str]:
+    """What is delivered in vain goes to another address; what may not be delivered does not go there either."""
+    async with session(world) as peer, session(world) as mourner:
+        await mourner.subscribe(1, "orders/dead")
+        await peer.subscribe(1, "ruled/**", from_="start", durable="mine", dead_letter="orders/dead", max_deliveries=1)
+        await publishing()
+
+        async def read() -> str | None:
+            header, _ = await peer.next()
+            if header["t"] != "dl":
+                return None
+            await peer.send("nack", sub=1, d=[header["d"]])
+            return (await mourner.event())[1].decode()
+
+        return await texts(read)
+
+
 async def by_exact_address(world: World, publishing: Publishing) -> list[str]:
     """Exclusive subscriptions, which the engine serves apart, one of them at the forbidden address."""
     async with AsyncExitStack() as stack:
@@ -282,6 +336,11 @@ WAYS: list[tuple[Transport, Way, list[str]]] = [
     (Transport.NDJSON, by_filter_replay, REPLAYED),
     (Transport.SESSION, by_filter_in_session, LIVE),
     (Transport.SESSION, by_filter_in_session_replay, REPLAYED),
+    (Transport.SESSION, by_group, LIVE),
+    (Transport.SESSION, by_group_replay, REPLAYED),
+    (Transport.SESSION, by_durable, LIVE),
+    (Transport.SESSION, by_durable_replay, REPLAYED),
+    (Transport.SESSION, by_dead_letter, REPLAYED),
 ]
 
 
@@ -293,7 +352,7 @@ async def test_what_a_grant_does_not_permit_travels_on_no_way(
     """S03: allowed `ruled/**`, but not `ruled/secret/**`; the grant's own answer rules every way."""
     permits = Grant.permits
     if kind == "web token":
-        token = signed({"subscribe": ["ruled/**"], "publish": ["ruled/**"]})
+        token = signed({"subscribe": ["ruled/**", "orders/**"], "publish": ["ruled/**", "orders/**"]})
         monkeypatch.setattr(World, "auth", lambda *_, **__: {"ServiceBusAuthorization": token})
 
     def narrowed(self: Grant, right: Right, relay: Relay, address: str) -> bool:

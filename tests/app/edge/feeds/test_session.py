@@ -117,7 +117,7 @@ async def test_a_denied_subscription_leaves_the_session_alive(world: World) -> N
 @pytest.mark.parametrize(
     ("message", "status"),
     [
-        ({"t": "sub", "r": 1, "sub": 1, "pattern": "orders/**", "group": "g"}, 400),
+        ({"t": "sub", "r": 1, "sub": 1, "pattern": "orders/**", "filter": "g"}, 400),
         ({"t": "sub", "r": 1, "sub": 1, "pattern": "*"}, 400),
         ({"t": "unsub", "r": 1, "sub": 9}, 404),
         ({"t": "pub", "r": 1, "address": "orders/*"}, 400),

@@ -302,7 +302,7 @@ async def test_each_subscription_of_a_session_goes_on_from_where_the_session_fel
                     behind.add(header["sub"])
                 case "cur":
                     behind.discard(header["sub"])
-                case "ev":
+                case "ev" | "dl":
                     offset = int(header["c"].partition(":")[2])
                     matching = [0, 1, 2] if header["a"] == "kept/a" else [0, 2]
                     for sub in [header["sub"]] if "sub" in header else [s for s in matching if s not in behind]:

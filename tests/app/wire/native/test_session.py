@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from hypothesis import strategies as st
 from app.closes import DRAINING
 from app.errors import Overloaded, PayloadTooLarge, PeerWireError
 from app.wire.frames import BINARY, TEXT, MessageReader
-from app.wire.native import session
+from app.wire.native import session_frames as session
 from app.wire.native.receipt import PublishReceipt
 from app.wire.native.session import (
     MAX_HEADER_BYTES,
+    Ack,
+    Credit,
     Message,
+    Nack,
     Ping,
     Pub,
     Renew,
@@ -47,11 +51,18 @@ def parse(message: str | bytes, opcode: int = TEXT, limit: int = 1000) -> Messag
 
 def shown(message: Message) -> dict[str, Any]:
     match message:
-        case Sub(r, sub, pattern, start, policy, budget, filter):
+        case Sub(r, sub, pattern, start, policy, budget, filter, sharing):
             told = {"t": "sub", "r": r, "sub": sub, "pattern": pattern.text, "from": str(start)}
             told |= {} if policy is None else {"policy": policy}
             told |= {} if filter is None else {"filter": filter.value}
+            told |= {} if sharing is None else {k: v for k, v in asdict(sharing).items() if v is not None}
             return told | ({} if budget is None else {"budget": budget})
+        case Ack(r, sub, d):
+            return {"t": "ack", "r": r, "sub": sub, "d": d}
+        case Nack(r, sub, d, delay, reason):
+            return {"t": "nack", "r": r, "sub": sub, "d": d, "delay": delay, "reason": reason}
+        case Credit(r, sub, n):
+            return {"t": "credit", "r": r, "sub": sub, "n": n}
         case Unsub(r, sub):
             return {"t": "unsub", "r": r, "sub": sub}
         case Pub(r, address, event):
@@ -101,7 +112,10 @@ def test_an_event_becomes_a_message(vector: dict[str, Any]) -> None:
     event = Event(**members, payload=payload, is_text=is_text)
     encoding = session.SessionFrames("0a1b2c3d")
     frame = encoding.encode(event)
-    if "sub" in vector:
+    if "d" in vector:
+        about = (vector["n"], vector["d"], vector["deadline"])
+        frame = session.encode_delivery(event, "0a1b2c3d", vector["sub"], *about)
+    elif "sub" in vector:
         frame = session.SessionFrames("0a1b2c3d", vector["sub"]).encode(event)
         assert frame == session.encode_replayed(event, "0a1b2c3d", vector["sub"])
     expected = vector["message"].encode() if "message" in vector else base64.b64decode(vector["message_base64"])
@@ -166,7 +180,7 @@ def test_answers_carry_the_number_of_their_question() -> None:
         "relay": "orders",
         "cursor": "0a1b2c3d:5",
     }
-    assert told(session.encode_unsubscribed(2, 7)) == {"t": "ok", "r": 2, "sub": 7}
+    assert told(session.encode_ok(2, 7)) == {"t": "ok", "r": 2, "sub": 7}
     assert told(session.encode_published(3, receipt)) == {"t": "ok", "r": 3, **receipt._asdict()}
     assert told(session.encode_renewed(4, 99.9)) == {"t": "ok", "r": 4, "exp": 99}
     assert told(session.encode_pong(5)) == {"t": "pong", "r": 5}

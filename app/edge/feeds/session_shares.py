@@ -1,0 +1,194 @@
+"""What a session shares with others: its parts in groups and durable subscriptions, and its acknowledgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from app.access.grant import Grant
+from app.edge.feeds.dispatcher import Dispatcher
+from app.edge.feeds.durable import Durable
+from app.edge.feeds.gate import Gate
+from app.errors import BadRequest, ClaimMissing, EndpointNotFound, RelayError, UnknownDelivery
+from app.namespace import Relay, Right
+from app.wire.native.session import Ack, Credit, Nack, Sub
+from app.wire.native.session_frames import (
+    encode_delivery,
+    encode_ok,
+    encode_session_gap,
+    encode_subscribed,
+)
+from app.wire.native.sharing import Sharing
+from fanout.address import Pattern
+from fanout.history import Gap
+from fanout.members import Member
+from fanout.shared import Pending
+
+if TYPE_CHECKING:
+    from app.edge.feeds.session import SessionSocket
+
+CREDIT = 256  # deliveries that a session has not settled, unless it says another number
+
+
+class SessionShares:
+    """The parts of one session, by the number that its client gave each."""
+
+    def __init__(self, session: SessionSocket) -> None:
+        self._session = session
+        self._shares: dict[int, SessionShare | None] = {}  # None: on its way
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def __contains__(self, sub: int) -> bool:
+        return sub in self._shares
+
+    def subscribe(self, message: Sub, sharing: Sharing, relay: Relay, pattern: Pattern) -> None:
+        """Take part, and answer, perhaps later. Raises RelayError where it may not be."""
+        session, sub = self._session, message.sub
+        if sharing.durable is None:
+            group = session.context.groups.open(session.realm, relay, pattern, message.filter, sharing, message.start)
+            self._join(message, group, sharing.credit)
+            return
+        self._shares[sub] = None
+
+        def then(found: Durable | RelayError) -> None:
+            if session.is_ending or session.is_lost or sub not in self._shares:
+                return
+            if isinstance(found, RelayError):
+                del self._shares[sub]
+                session.answer_err(found, r=message.r)
+                return
+            if found.is_closed:  # deleted meanwhile
+                del self._shares[sub]
+                session.answer_err(EndpointNotFound("The durable subscription was deleted."), r=message.r)
+                return
+            credit = CREDIT if sharing.credit is None else sharing.credit
+            self._join(message, found, credit)
+
+        session.context.durables.open(
+            session.realm, relay, pattern, message.filter, sharing, session.lease.grant, message.start, then
+        )
+
+    def drop(self, sub: int) -> None:
+        """End it: what was under way to it goes to others."""
+        share = self._shares.pop(sub)
+        if share is not None:
+            share.dispatcher.leave(share)
+
+    def ack(self, message: Ack) -> None:
+        """Raises EndpointNotFound."""
+        share = self._share(message.sub)
+        self._answer(message, share.dispatcher.ack(share.member, message.d))
+
+    def nack(self, message: Nack) -> None:
+        """Raises EndpointNotFound."""
+        share = self._share(message.sub)
+        self._answer(message, share.dispatcher.nack(share.member, message.d, message.delay, message.reason))
+
+    def lend(self, message: Credit) -> None:
+        """Raises EndpointNotFound, BadRequest."""
+        share = self._share(message.sub)
+        if share.member.credit is None:
+            raise BadRequest(f"The subscription {message.sub} was begun without 'credit', so that none is counted.")
+        share.dispatcher.lend(share, message.n)
+        if message.r is not None:
+            self._session.outflow.write(encode_ok(message.r, message.sub))
+
+    def regrant(self, grant: Grant) -> None:
+        """The session rests on another grant now; what that does not cover ends."""
+        for sub, share in list(self._shares.items()):
+            if share is None:
+                continue
+            dispatcher = share.dispatcher
+            if grant.covers(Right.SUBSCRIBE, dispatcher.relay, dispatcher.pattern):
+                dispatcher.regate(share, Gate.of(grant, dispatcher.relay))
+            else:
+                self.lose(sub, ClaimMissing("The renewed token does not cover this subscription."))
+
+    def review(self) -> None:
+        """Something provisioned changed."""
+        for sub, share in list(self._shares.items()):
+            if share is None:
+                continue
+            dispatcher = share.dispatcher
+            close = self._session.realm.ending(dispatcher.relay, dispatcher.pattern.prefix)
+            if close is not None:
+                self.lose(sub, EndpointNotFound(f"{close.reason} Subscribe again."))
+
+    def on_writable(self) -> None:
+        """The peer has taken what it was owed."""
+        for share in list(self._shares.values()):
+            if share is not None:
+                share.dispatcher.wake(share)
+
+    def end(self) -> None:
+        """Nothing of any of them follows."""
+        for sub in list(self._shares):
+            self.drop(sub)
+
+    # --- inside ---
+
+    def _join(self, message: Sub, dispatcher: Dispatcher, credit: int | None) -> None:
+        session = self._session
+        share = SessionShare(session, self, message.sub, dispatcher, credit)
+        self._shares[message.sub] = share
+        answer = (message.r, message.sub, dispatcher.relay.name, dispatcher.cursor)
+        session.outflow.write(encode_subscribed(*answer, is_behind=False))
+        dispatcher.join(share)
+
+    def lose(self, sub: int, error: RelayError) -> None:
+        """It ends, not by its client's wish."""
+        self.drop(sub)
+        self._session.answer_err(error, sub=sub)
+
+    def _share(self, sub: int) -> SessionShare:
+        share = self._shares.get(sub)
+        if share is None:
+            raise EndpointNotFound(f"There is no subscription {sub} that is shared.")
+        return share
+
+    def _answer(self, message: Ack | Nack, unknown: Sequence[int]) -> None:
+        session = self._session
+        if unknown:
+            error = UnknownDelivery(
+                "These deliveries are not under way: they were settled before, their deadline has passed, "
+                "or they were never this subscription's."
+            )
+            session.answer_err(error, r=message.r, sub=message.sub, d=unknown)
+        elif message.r is not None:
+            session.outflow.write(encode_ok(message.r, message.sub))
+
+
+class SessionShare:
+    """One part; what is dealt to it is written as `dl`."""
+
+    def __init__(
+        self, session: SessionSocket, shares: SessionShares, sub: int, dispatcher: Dispatcher, credit: int | None
+    ) -> None:
+        self.dispatcher = dispatcher
+        self._session = session
+        self._shares = shares
+        self._sub = sub
+        gate = Gate.of(session.lease.grant, dispatcher.relay)
+        self._outflow = session.outflow
+        self.member = Member(gate, self._is_ready, credit)
+
+    def deliver(self, deliveries: Sequence[Pending]) -> None:
+        epoch, sub = self.dispatcher.history.epoch, self._sub
+        deadline = self.dispatcher.deadline()
+        self._outflow.write(
+            b"".join(
+                [encode_delivery(each.event, epoch, sub, each.attempts, each.number, deadline) for each in deliveries]
+            )
+        )
+
+    def tell_gap(self, gap: Gap) -> None:
+        relay = self.dispatcher.relay.name
+        self._outflow.write(encode_session_gap(relay, gap.from_, gap.to, gap.why, self._sub))
+
+    def on_over(self, error: RelayError) -> None:
+        self._shares.lose(self._sub, error)
+
+    def _is_ready(self) -> bool:
+        return not self._outflow.is_paused
