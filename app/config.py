@@ -71,6 +71,15 @@ class Limits(_Part):
         ge=1,
         description="Refused listens of one address and path that are answered at once; further ones wait.",
     )
+    retained_addresses: int = Field(
+        default=100_000,
+        ge=0,
+        description='Most addresses whose last event a relay with `retain = "last"` keeps; beyond it publishes to '
+        "others get 429.",
+    )
+    retained_bytes: int = Field(
+        default=64 << 20, ge=0, description="Most bytes of payload that such a relay keeps beside its history."
+    )
     batch_lines: int = Field(default=10_000, ge=1, description="Most events in one NDJSON or CloudEvents batch.")
     batch_bytes: int = Field(default=1 << 20, ge=1, description="Largest batch, in bytes; beyond it 413.")
     journal_bytes: int = Field(

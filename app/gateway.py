@@ -30,7 +30,7 @@ from app.edge import nettcp
 from app.edge.context import Context
 from app.edge.listening import bound, raise_file_limit, reachable, url_of
 from app.edge.peers import review_peers
-from app.edge.realm import Realm
+from app.edge.realm import Realm, RetainedLimits
 from app.edge.seam import bind
 from app.edge.server import EdgeServer, Listen
 from app.edge.wheel import Wheel
@@ -257,9 +257,13 @@ class Gateway:
             look_for_wcf()
             review_all()
 
+        retained_limits = RetainedLimits(settings.limits.retained_addresses, settings.limits.retained_bytes)
+
         def serve(namespace: Namespace) -> None:
             is_open = settings.allows_dynamic_relays
-            context.realms[namespace] = Realm(namespace, Tick(soon), self._clock, registry, is_open=is_open)
+            context.realms[namespace] = Realm(
+                namespace, Tick(soon), self._clock, registry, is_open=is_open, retained_limits=retained_limits
+            )
             namespace.on_change.append(review)
             look_for_wcf()
             look_for_network_rules()

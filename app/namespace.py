@@ -183,8 +183,9 @@ class Relay:
 
     @property
     def checks_events(self) -> bool:
-        """Whether events must be more than the gateway asks of all of them: smaller, or what a schema says."""
-        return self.max_event_bytes is not None or self.event_schema != ""
+        """Whether events must be more than the gateway asks of all of them: smaller, what a schema says, or with room
+        to be retained."""
+        return self.max_event_bytes is not None or self.event_schema != "" or self.retain == "last"
 
     def listen_address(self, address: str) -> str:
         """Where listeners register: at their own address on `native`, at the relay on Azure's profiles."""

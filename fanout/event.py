@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fanout.address import encode_address
 
 EXPIRY = "expirytime"  # an extension that CloudEvents documents
+EVENT_BYTES = 256  # what an event takes besides its payload, about, however it is written
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -21,7 +22,8 @@ class Event(NamedTuple):
 
     `type`, `source`, `time` (RFC 3339) and `attributes` (extensions) are the CloudEvents context of
     the same names; `received_at` and `expires_at`, after which nobody is given it any more, are the gateway's own
-    clock in Unix seconds. A tuple, because one is made for each event published and nothing immutable is made faster.
+    clock in Unix seconds. `is_retained`: it becomes the last event of its address, where those are kept.
+    A tuple, because one is made for each event published and nothing immutable is made faster.
     """
 
     address: str
@@ -36,6 +38,7 @@ class Event(NamedTuple):
     received_at: float = 0.0
     attributes: Mapping[str, str] = NO_ATTRIBUTES
     expires_at: float = inf
+    is_retained: bool = True
 
     def id_in(self, epoch: str) -> str:
         """Its id, in a stream of this epoch: unique together with its source (CloudEvents 1.0.2, "id")."""
@@ -61,7 +64,7 @@ class Event(NamedTuple):
 
 
 new_event = tuple.__new__
-"""`new_event(Event, (address, …, expires_at))`, all fields in order, is `Event(…)` without a call in between."""
+"""`new_event(Event, (address, …, is_retained))`, all fields in order, is `Event(…)` without a call in between."""
 
 
 # --- the least that makes a valid CloudEvent of what a publisher left out ---

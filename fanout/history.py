@@ -13,13 +13,12 @@ from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from fanout.errors import InvalidCursor
-from fanout.event import Event
+from fanout.event import EVENT_BYTES, Event
+from fanout.retained import Retained
 
 _EPOCH = re.compile(r"[0-9a-f]{8}")
 _CURSOR = re.compile(r"([0-9a-f]{8}):(0|[1-9][0-9]{0,17})")
 
-
-EVENT_BYTES = 256  # what an event takes besides its payload, about, however it is written
 
 _GONE = Event("", 0, "", b"")
 _received_at = attrgetter("received_at")
@@ -75,6 +74,7 @@ class History:
         self._keep_events = keep_events
         self._keep_seconds = keep_seconds
         self._keep_bytes = keep_bytes
+        self.retained: Retained | None = None  # the last event of each address, where those are kept
         self._events: list[Event] = []  # from `_first` on, every offset of _floor + 1 … head
         self._first = 0  # what stands before it is gone; moving the others up waits until that is half of all
         self._bytes = 0
@@ -108,6 +108,8 @@ class History:
         self.head += len(offsets)
         self._events += events
         self._bytes += sum([len(event.payload) for event in events])
+        if self.retained is not None:
+            self.retained.take(events)
         self.prune(now)
 
     def prune(self, now: float) -> None:

@@ -20,6 +20,7 @@ from app.errors import EndpointNotFound
 from app.namespace import Change, Namespace, Relay, RelayTerms, Right
 from app.wire.native.publication import Publication
 from fanout.history import History
+from fanout.retained import Retained
 from fanout.roster import Roster
 from fanout.router import Router
 from fanout.tick import Tick
@@ -57,6 +58,16 @@ REACHES = 64  # whose headers are remembered
 RECURRING = 1024  # headers, of each
 
 
+class RetainedLimits(NamedTuple):
+    """How much one relay may keep beside its history, where it keeps the last event of each address."""
+
+    addresses: int = 100_000
+    bytes: int = 64 << 20
+
+
+RETAINED_LIMITS = RetainedLimits()
+
+
 class DynamicRelays(Protocol):
     """Where relays come into being by use; the registry."""
 
@@ -84,6 +95,7 @@ class Realm:
         dynamic: DynamicRelays,
         *,
         is_open: bool,
+        retained_limits: RetainedLimits = RETAINED_LIMITS,
     ) -> None:
         self.namespace = namespace
         self.network = Network(namespace.network)
@@ -102,6 +114,7 @@ class Realm:
         self._clock = clock
         self._dynamic = dynamic
         self._is_open = is_open
+        self._retained_limits = retained_limits
         self._histories: dict[str, tuple[Relay, History]] = {}
         self._used_at: dict[Relay, float] = {}
         self._sockets: Counter[Relay] = Counter()
@@ -174,6 +187,7 @@ class Realm:
             events = limits.events if limits.keep == "memory" else 0
             entry = relay, History(self.new_epoch(), events, limits.seconds, limits.bytes)
             self._histories[relay.key] = entry
+            self._keep_last(relay, entry[1])
         return entry[1]
 
     def remembers(self, relay: Relay) -> bool:
@@ -227,6 +241,8 @@ class Realm:
         now = self._clock()
         for _, history in self._histories.values():
             history.prune(now)  # a relay where nothing is published any more cuts nothing by itself
+            if history.retained is not None:
+                history.retained.prune(now)
         self.status.sweep()
         self.presence.sweep()
         self.slowness.sweep()
@@ -260,3 +276,11 @@ class Realm:
             limits = change.relay.history
             events = limits.events if limits.keep == "memory" else 0
             self.history(change.relay).limit(events, limits.seconds, limits.bytes, self._clock())
+            self._keep_last(change.relay, self.history(change.relay))
+
+    def _keep_last(self, relay: Relay, history: History) -> None:
+        """Whether the last event of each address is kept beside the history, as the relay has it now."""
+        if relay.retain == "none":
+            history.retained = None
+        elif history.retained is None:
+            history.retained = Retained(*self._retained_limits)

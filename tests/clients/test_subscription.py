@@ -75,6 +75,20 @@ async def test_while_it_is_behind_live_events_are_not_for_it_yet() -> None:
     assert [(event.id, event.missed) async for event in subscription] == [(str(n), 0) for n in range(1, 11)]
 
 
+async def test_last_events_are_asked_for_anew_until_all_were_told() -> None:
+    subscription = Subscription("orders/**", "retained", {}, closed)
+    subscription.accepted({"relay": "orders", "cursor": f"{EPOCH}:90", "behind": True})
+    subscription.offer(message(3, sub=1))
+    subscription.offer(message(89, sub=1))
+    assert subscription.start == "retained"
+    subscription.reached(module.parse_position(f"{EPOCH}:90"), alone=True)
+    assert subscription.start == f"{EPOCH}:90"
+    subscription.offer(message(90))
+    subscription.offer(message(91))
+    subscription.end(None)
+    assert [event.id async for event in subscription] == ["3", "89", "91"]
+
+
 async def test_from_start_is_asked_again_until_something_came() -> None:
     assert accepted(start="start", cursor=f"{EPOCH}:50").start == "start"
 

@@ -35,7 +35,7 @@ def test_an_event_without_an_id_is_named_by_its_place() -> None:
 
 
 def test_the_quick_way_makes_the_same_event() -> None:
-    fields = ("a", 1, "id", b"x", True, "text/plain", "made", "/s", None, 2.0, NO_ATTRIBUTES, 9.0)
+    fields = ("a", 1, "id", b"x", True, "text/plain", "made", "/s", None, 2.0, NO_ATTRIBUTES, 9.0, False)
     quick = new_event(Event, fields)
     assert isinstance(quick, Event)
     assert tuple(quick) == tuple(Event(*fields))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.errors import InvalidCursor
-from fanout.event import Event
-from fanout.history import EVENT_BYTES, Cursor, Gap, History, Resume, parse_cursor
+from fanout.event import EVENT_BYTES, Event
+from fanout.history import Cursor, Gap, History, Resume, parse_cursor
 
 EPOCH = "5f0c92ab"
 

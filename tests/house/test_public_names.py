@@ -49,6 +49,7 @@ ENGINE = {
     "members",
     "shared",
     "plan",
+    "retained",
     "roster",
     "router",
     "sieve",

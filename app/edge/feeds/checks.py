@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.errors import PayloadTooLarge, RelayError, SchemaViolation, Unsupported
+from app.errors import PayloadTooLarge, QuotaExceeded, RelayError, SchemaViolation, Unsupported
 from app.event_schema import compile_schema
 from app.namespace import Relay
 from app.wire.native.publication import Publication
 from app.wire.native.terms import Terms
+from fanout.retained import Retained
 
 if TYPE_CHECKING:
     from app.edge.context import Context
@@ -46,6 +47,18 @@ def check_events(relay: Relay, publications: Sequence[Publication], now: float) 
             if len(publications) == 1:
                 raise
             raise type(error)(f"Event {number}: {error.message}") from error
+
+
+def check_room(relay: Relay, retained: Retained | None, address: str, publications: Sequence[Publication]) -> None:
+    """Return when each of these events may become the last of its address, or need not. Raises QuotaExceeded."""
+    if retained is None:
+        return
+    sizes = [len(each.payload) for each in publications if each.terms is None or each.terms.retain is not False]
+    if sizes and not retained.has_room(address, max(sizes)):
+        raise QuotaExceeded(
+            f"'{relay.name}' keeps the last events of {len(retained)} addresses, and has no room for this one. "
+            "An event with an empty payload clears its address."
+        )
 
 
 def _check_terms(relay: Relay, terms: Terms, now: float) -> None:

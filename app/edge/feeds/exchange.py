@@ -11,7 +11,7 @@ from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
 from app.edge.feeds.checks import max_event_bytes
-from app.edge.feeds.feed import Beginning, Feed
+from app.edge.feeds.feed import Beginning, Feed, check_start
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish_all
 from app.edge.feeds.lease import Lease
@@ -167,6 +167,7 @@ class Subscribe(EventsExchange):
         self.grant: Grant = grant_for(self.context, self.realm, credential, asked.prefix)
         self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked, self.query.filter)
         self.policy = policy_of(self.relay, self.query.policy)
+        check_start(self.relay, self.beginning_at)
         self.realm.touch(self.relay)
         self.lease = Lease(self.context, self.realm, self.relay, self.grant, self.end, self.pattern.prefix)
         self.feed = self.make_feed(self.pattern, Gate.of(self.grant, self.relay))

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.edge.feeds.client import Client, transport_of
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.mouth import Mouth
+from app.edge.feeds.walk import Walk
 from app.edge.presence import Following, Kind, Particulars, RollCall, is_presence
+from app.errors import Unsupported
 from app.namespace import Relay
 from app.wire.native.query import Start
 from fanout.address import Pattern
@@ -38,6 +40,12 @@ class Beginning(NamedTuple):
     after: int
 
 
+def check_start(relay: Relay, start: Start) -> None:
+    """Raises Unsupported where nothing can begin so."""
+    if start == "retained" and relay.retain == "none":
+        raise Unsupported(f"'{relay.name}' keeps no last events: its setting 'retain' is 'none'.")
+
+
 def find_beginning(history: History, start: Start) -> Beginning:
     """The place in the stream that `start` means. What cannot be had any more is a gap, never silence."""
     epoch = history.epoch
@@ -50,7 +58,7 @@ def find_beginning(history: History, start: Start) -> Beginning:
             zero = Cursor(epoch, 0)
             return Beginning(zero, Gap(zero, Cursor(epoch, after), "history"), after)
     else:
-        after = history.head if start == "now" else history.oldest - 1
+        after = history.oldest - 1 if start == "start" else history.head
     return Beginning(Cursor(epoch, after), None, after)
 
 
@@ -67,6 +75,8 @@ class Feed:
         "_is_scheduled",
         "_is_sole",
         "_since",
+        "_starts_with_retained",
+        "_walk",
         "is_over",
         "mouth",
         "number",
@@ -97,6 +107,8 @@ class Feed:
         self.offset = 0  # while behind: all events up to here were sent, or were not for this subscription
         self._is_scheduled = False
         self._since = mouth.realm.now()
+        self._starts_with_retained = False
+        self._walk: Walk | None = None  # through what the relay retains, before it reads history
         self.is_over = False
         self.number = 0
         self.mouth = mouth
@@ -114,7 +126,11 @@ class Feed:
     def is_caught_up(self) -> bool:
         """Whether everything was told that happened before now."""
         call = self._call
-        return self.offset == self.mouth.history.head and (call is None or call.is_told)
+        return self.offset == self.mouth.history.head and self._walk is None and (call is None or call.is_told)
+
+    @property
+    def is_telling_retained(self) -> bool:
+        return self._walk is not None and not self._walk.is_torn
 
     # --- what its connection asks ---
 
@@ -122,6 +138,9 @@ class Feed:
         """Where it begins. The caller has flushed the tick; it tells the cursor, then calls `begin`."""
         beginning = self._find_beginning(start)
         self.offset = beginning.after
+        if start == "retained" and (retained := self.mouth.history.retained) is not None:
+            self._starts_with_retained = True
+            self._walk = Walk(retained, self.pattern, beginning.after)
         return beginning
 
     def begin(self, beginning: Beginning) -> None:
@@ -182,7 +201,9 @@ class Feed:
         if held is None or self.is_live or self.mouth.outflow.is_paused:
             return
         now = self.mouth.realm.now()
-        permitted = [event for event in self._read() if held.accepts(event, now)]
+        permitted = [event for event in self._read(held, now) if held.accepts(event, now)]
+        if self.is_over:
+            return
         if (call := self._call) is not None:
             permitted = [call.place(event) for event in permitted if not is_presence(event.address)]
             permitted += call.take(held, now)
@@ -231,6 +252,13 @@ class Feed:
 
     def send_gap(self, gap: Gap) -> None:
         data = self.mouth.encoding.gap(self.mouth.relay.name, gap.from_, gap.to, gap.why)
+        if data:
+            self.mouth.outflow.write(data)
+
+    def on_retained(self) -> None:
+        """What the relay retains is told: whoever returns goes on from here, not from those older places."""
+        history = self.mouth.history
+        data = self.mouth.encoding.position(self.mouth.relay.name, Cursor(history.epoch, self.offset))
         if data:
             self.mouth.outflow.write(data)
 
@@ -288,13 +316,24 @@ class Feed:
         """The roll call that this subscription is in the midst of."""
         return None if self._following is None else self._following.call
 
-    def _read(self) -> list[Event]:
-        """The next slice of history; if what comes next is lost, that is told, and the next slice goes on behind it."""
+    def _read(self, held: Subscription, now: float) -> list[Event]:
+        """The next slice of what is retained, or of history; if what comes next is lost, that is told, and the next
+        slice goes on behind it."""
         history = self.mouth.history
+        size = min(SLICE_BYTES, self.mouth.budget)
+        if self._walk is not None:
+            events = self._walk.read(size)
+            if self._walk.is_torn:
+                self._tell_torn([event for event in events if held.accepts(event, now)])
+                return []
+            if events or not self._walk.is_over:
+                return events
+            self._walk = None
+            self.on_retained()
         if self._call is not None and is_presence(self.pattern.prefix):
             self.offset = history.head  # the roll call tells it all
         try:
-            events = history.events_after(self.offset, min(SLICE_BYTES, self.mouth.budget))
+            events = history.events_after(self.offset, size)
         except LookupError:
             self._tell_gap()
             return []
@@ -307,7 +346,11 @@ class Feed:
         history, following = self.mouth.history, self._following
         reached = Cursor(history.epoch, self.offset)
         if following is None:
-            self.offset, gap = history.resume(reached)
+            after, gap = history.resume(reached)
+            if self._starts_with_retained and (retained := history.retained) is not None:
+                self._walk = Walk(retained, self.pattern, after, after=self.offset, is_torn=True)
+                return
+            self.offset = after
         else:
             reached = reached if following.call is None else following.call.cursor
             self.offset, gap = history.head, Gap(reached, following.call_roll(), "history")
@@ -317,6 +360,24 @@ class Feed:
 
     def _note(self, gap: Gap) -> None:
         self.mouth.realm.slowness.note_gap(self.mouth, (self,), gap.from_, gap.to, gap.why)
+
+    def _tell_torn(self, events: list[Event]) -> None:
+        """What is retained of lost history, and the gaps between."""
+        walk, epoch = self._walk, self.mouth.history.epoch
+        assert walk is not None
+        for event in events:
+            self._tell_lost(event.offset - 1)
+            self.send([event], epoch)
+            self.offset = event.offset
+        if walk.is_over:
+            self._walk = None
+            self._tell_lost(walk.up_to)
+
+    def _tell_lost(self, up_to: int) -> None:
+        if up_to > self.offset:
+            epoch = self.mouth.history.epoch
+            self.send_gap(Gap(Cursor(epoch, self.offset), Cursor(epoch, up_to), "history"))
+            self.offset = up_to
 
     def _go_live(self) -> None:
         if self._following is not None and (call := self._following.call) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from app.edge.feeds.checks import check_event, check_events
+from app.edge.feeds.checks import check_event, check_events, check_room
 from app.edge.realm import Realm
 from app.namespace import Relay
 from app.wire.native.publication import Publication
@@ -24,10 +24,11 @@ def publish(
     """Accept an event: it has its place in the stream when this returns; the receipt comes after its flush.
 
     The permission was checked by `app.edge.feeds.callers.may_publish`, which also gave the canonical address.
-    Raises PayloadTooLarge, SchemaViolation, Unsupported.
+    Raises PayloadTooLarge, QuotaExceeded, SchemaViolation, Unsupported.
     """
     if relay.checks_events or publication.terms is not None:
         check_event(relay, publication, now)
+        check_room(relay, realm.history(relay).retained, address, (publication,))
     _accept(realm, relay, address, publication, now, on_receipt)
 
 
@@ -41,6 +42,7 @@ def publish_all(
 ) -> None:
     """The same for all events of a request, or for none of them; `on_receipt` is told of which, counted from 0."""
     check_events(relay, publications, now)
+    check_room(relay, realm.history(relay).retained, address, publications)
     for place, publication in enumerate(publications):
         _accept(realm, relay, address, publication, now, partial(on_receipt, place))
 

@@ -47,6 +47,10 @@ class LongPoll(Subscribe):
         self._found.append(data)
         self._cursor = cursor
 
+    @property
+    def has_found(self) -> bool:
+        return bool(self._found)
+
     def await_events(self) -> None:
         """The past has been looked through."""
         if self._found:
@@ -111,12 +115,19 @@ class _PollFeed(Feed):
         self._poll = poll
 
     def send(self, events: list[Event], epoch: str) -> None:
+        if self.is_telling_retained:  # all of it is one answer, which leads to where history takes over
+            self._poll.found(self.encoded(events, epoch), Cursor(epoch, self.offset))
+            return
         self._poll.found(self.encoded(events, epoch), Cursor(epoch, events[-1].offset))
         if epoch == self.mouth.history.epoch:  # not in the midst of a roll call, where no poll can go on
             self._poll.answer()
 
     def send_gap(self, gap: Gap) -> None:
         self._poll.found(self.mouth.encoding.gap(self.mouth.relay.name, gap.from_, gap.to, gap.why), gap.to)
+
+    def on_retained(self) -> None:
+        if self._poll.has_found:
+            self._poll.answer()
 
     def on_live(self) -> None:
         self._poll.await_events()

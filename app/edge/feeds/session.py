@@ -130,7 +130,7 @@ class SessionSocket(FeedSocket):
             offset += 1
             _, _, _, content_type, type, source, time, attributes, _ = recurring.shared
             address = recurring.address
-            about = (content_type, type, source, time, now, attributes, math.inf)
+            about = (content_type, type, source, time, now, attributes, math.inf, True)
             run.append(new_event(Event, (address, offset, "", payload, is_text, *about)))
         self._publish_run(relay, run, now)
 
@@ -191,7 +191,9 @@ class SessionSocket(FeedSocket):
 
     def _recur(self, header: bytes, relay: Relay, address: str, shared: Publication) -> Recurring | None:
         """Remember a header, unless it is too long, or its events must be looked at one by one."""
-        if relay.requires_transport_security or relay.event_schema:  # other sessions share the memory
+        if relay.requires_transport_security:  # other sessions share the memory
+            return None
+        if relay.event_schema or relay.retain == "last":
             return None
         if len(header) > MOST_HEADER_BYTES:
             return None
@@ -275,6 +277,11 @@ class SessionSocket(FeedSocket):
         self.context.counters["refusals"] += 1
         if not (self.is_ending or self.is_lost):
             self.outflow.write(encode_err(error, new_tracking_id(None, self.context.node), r, sub, d))
+
+
+def _may_recur(relay: Relay) -> bool:
+    """Whether publishes there may become runs, under headers whose memory other sessions share."""
+    return not (relay.requires_transport_security or relay.retain == "last")
 
 
 def _remember(memory: dict[K, V], key: K, value: V) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
 from app.edge.feeds.callers import may_subscribe
-from app.edge.feeds.feed import Feed
+from app.edge.feeds.feed import Feed, check_start
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.mouth import Mouth, budget_of, policy_of, strictest
 from app.edge.feeds.session_shares import SessionShares
@@ -60,6 +60,7 @@ class SessionFeeds:
             raise QuotaExceeded(f"A session holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
         relay, pattern = may_subscribe(self._realm, self._session.lease.grant, message.pattern, message.filter)
         policy = policy_of(relay, message.policy)
+        check_start(relay, message.start)
         self._realm.touch(relay)
         self._realm.tick.flush()
         if self._session.is_ending:  # found too slow in that flush
@@ -189,6 +190,9 @@ class SessionFeed(Feed):
     def send_gap(self, gap: Gap) -> None:
         relay = self.mouth.relay.name
         self.mouth.outflow.write(encode_session_gap(relay, gap.from_, gap.to, gap.why, self._sub))
+
+    def on_retained(self) -> None:
+        """The `cur` that says that it is live tells the place."""
 
     def on_behind(self) -> None:
         self.is_told_behind = True

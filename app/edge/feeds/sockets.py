@@ -15,7 +15,7 @@ from app.edge.credentials import credential_of
 from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
 from app.edge.feeds.checks import max_event_bytes
 from app.edge.feeds.exchange import raw_address
-from app.edge.feeds.feed import Feed
+from app.edge.feeds.feed import Feed, check_start
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish, publish_run
 from app.edge.feeds.mouth import Mouth, Voice, budget_of, policy_of
@@ -92,6 +92,7 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
     if pattern is not None:
         relay, pattern = may_subscribe(realm, grant, pattern, wish.query.filter)
         _policy_of(relay, wish)
+        check_start(relay, wish.query.start or "now")
     if address is not None:
         relay, address = may_publish(realm, grant, address, is_secure=is_secure(context, transport, head))
     return EventSocket(context, transport, head, realm, relay, grant, wish, pattern, address)
@@ -174,7 +175,7 @@ class EventSocket(FeedSocket):
         run = [
             new_event(
                 Event,
-                (address, place, "", payload, opcode == TEXT, None, None, None, None, now, NO_ATTRIBUTES, inf),
+                (address, place, "", payload, opcode == TEXT, None, None, None, None, now, NO_ATTRIBUTES, inf, True),
             )
             for place, (opcode, payload) in enumerate(messages[:sound], offset)
         ]

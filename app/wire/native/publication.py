@@ -58,8 +58,9 @@ class Publication(NamedTuple):
     def as_event(self, address: str, offset: int, received_at: float) -> Event:
         id, payload, is_text, content_type, type, source, time, attributes, terms = self
         expires_at = inf if terms is None else terms.expiry(received_at)
+        is_retained = terms is None or terms.retain is not False
         fields = (id, payload, is_text, content_type, type, source, time, received_at, attributes, expires_at)
-        return new_event(Event, (address, offset, *fields))
+        return new_event(Event, (address, offset, *fields, is_retained))
 
     def wishing(self, asked: Terms | None, key: str | None) -> Publication:
         """This one with what its request asks for, as far as it says nothing of that itself."""

@@ -162,8 +162,6 @@ def choose_socket(sub_protocols: Sequence[str], has_address: bool) -> Transport:
 
 def parse_start(text: str) -> Start:
     """`now`, `start`, `retained`, a cursor, or an RFC 3339 time in UTC with `Z`. Raises BadRequest."""
-    if text == "retained":
-        raise Unsupported("'from=retained' is not offered by this version.")
     for word in _STARTS:
         if text == word:
             return word
@@ -176,7 +174,8 @@ def parse_start(text: str) -> Start:
         return parse_cursor(text)
     except InvalidCursor as error:
         raise BadRequest(
-            "'from' is none of: now, start, a cursor such as 0a1b2c3d:42, a time such as 2026-01-31T12:00:00Z."
+            "'from' is none of: now, start, retained, a cursor such as 0a1b2c3d:42, "
+            "a time such as 2026-01-31T12:00:00Z."
         ) from error
 
 

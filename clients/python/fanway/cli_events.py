@@ -104,7 +104,7 @@ def as_data(payload: bytes) -> tuple[str | bytes, str | None]:
 
 @click.command()
 @click.argument("pattern")
-@click.option("--from", "start", default="now", metavar="CURSOR|TIME|start|now", help="Where to begin.")
+@click.option("--from", "start", default="now", metavar="CURSOR|TIME|start|retained|now", help="Where to begin.")
 @click.option("--where", multiple=True, metavar="NAME=TEXT", help="Only events whose attribute is this text.")
 @click.option("--where-prefix", multiple=True, metavar="NAME=TEXT", help="Only those whose attribute begins with it.")
 @click.option("--where-suffix", multiple=True, metavar="NAME=TEXT", help="Only those whose attribute ends with it.")

@@ -128,7 +128,8 @@ class Subscription(ConnectionStatus):
             return False
         event = event_of(message, self._missed)
         self._missed = 0
-        self.position = position
+        if not self._is_told_retained:
+            self.position = position
         self._waiting.append(event)
         self._waiting_bytes += len(event.data)
         self._wake.set()
@@ -172,6 +173,11 @@ class Subscription(ConnectionStatus):
                 self._ready.set_exception(error)
                 self._ready.exception()  # seen by the iteration; nobody need await ready()
         self._wake.set()
+
+    @property
+    def _is_told_retained(self) -> bool:
+        """Whether what comes are last events, of older places: whoever returns must be told them all anew."""
+        return self.is_replaying and self._start == "retained" and self.position is None
 
     def _has_passed(self, position: Position) -> bool:
         mine = self.position

@@ -30,6 +30,7 @@ RELAYS: list[dict[str, Any]] = [
     {
         "name": "ruled",
         "budget": 65536,
+        "retain": "last",
         "rules": [
             {"name": "both", "rights": ["Listen", "Send"], "primaryKey": "both-key"},
             {"name": "listener", "rights": ["Listen"], "primaryKey": "listener-key", "secondaryKey": "spare-key"},
@@ -132,6 +133,26 @@ async def by_long_poll(world: World, publishing: Publishing, start: str = "") ->
 
 async def by_long_poll_replay(world: World, publishing: Publishing) -> list[str]:
     return await by_long_poll(world, publishing, "start")
+
+
+async def by_sse_retained(world: World, publishing: Publishing) -> list[str]:
+    return await by_sse(world, publishing, "retained")
+
+
+async def by_ndjson_retained(world: World, publishing: Publishing) -> list[str]:
+    return [text for text in await by_ndjson(world, publishing, "retained") if not text.startswith("{")]
+
+
+async def by_long_poll_retained(world: World, publishing: Publishing) -> list[str]:
+    return await by_long_poll(world, publishing, "retained")
+
+
+async def by_cloudevents_retained(world: World, publishing: Publishing) -> list[str]:
+    return await by_cloudevents(world, publishing, "retained")
+
+
+async def by_session_retained(world: World, publishing: Publishing) -> list[str]:
+    return await by_session(world, publishing, "retained")
 
 
 async def by_bare_socket(world: World, publishing: Publishing) -> list[str]:
@@ -322,6 +343,11 @@ WAYS: list[tuple[Transport, Way, list[str]]] = [
     (Transport.SSE, by_sse_replay, REPLAYED),
     (Transport.NDJSON, by_ndjson, LIVE),
     (Transport.NDJSON, by_ndjson_replay, REPLAYED),
+    (Transport.SSE, by_sse_retained, REPLAYED),
+    (Transport.NDJSON, by_ndjson_retained, REPLAYED),
+    (Transport.LONG_POLL, by_long_poll_retained, REPLAYED),
+    (Transport.CLOUDEVENTS, by_cloudevents_retained, REPLAYED),
+    (Transport.SESSION, by_session_retained, REPLAYED),
     (Transport.NDJSON, by_drop_and_gap, LIVE),
     (Transport.NDJSON, by_catch_up, LIVE),
     (Transport.LONG_POLL, by_long_poll, LIVE),

@@ -39,7 +39,7 @@ class World:
     def __init__(self, limits: HistoryLimits) -> None:
         self.soon: deque[Callable[[], None]] = deque()
         self.namespace = Namespace("test")
-        self.relay = Relay("news", history=limits)
+        self.relay = Relay("news", history=limits, retain="last")
         self.namespace.relays["news"] = self.relay
         self.realm = Realm(
             self.namespace, Tick(self.soon.append, slice_size=2), lambda: 0.0, NO_REGISTRY, is_open=False
@@ -72,6 +72,8 @@ class Peer:
         self.outflow = Outflow(self.pipe)  # type: ignore[arg-type]
         self.pipe.on_writable = self.on_writable
         self.is_closed = False
+        self.start, self.policy, self.began_at = start, policy, 0
+        self.last: dict[str, int] = {}  # offset last told of each address
         history = world.realm.history(world.relay)
         voice = CloudEventFrames(history.epoch)
         mouth = Mouth(world.context, world.realm, world.relay, self.outflow, voice, self.on_slow, policy, budget)
@@ -109,13 +111,14 @@ class Peer:
     def check(self, addresses: list[str]) -> int:
         """Everything between the beginning and the last word was told, once and in order; the offset reached."""
         reached = None
+        retained = 0
         for _, text in MessageReader(1 << 24, masked=False).feed(bytes(self.pipe.taken)):
             told = orjson.loads(text)
             offset = Cursor(*told["fanwaycursor"].split(":")).offset
             here = int(offset)
             if told["type"] == "fanway.ready":
                 assert reached is None
-                reached = here
+                reached = self.began_at = here
                 continue
             assert reached is not None
             if told["type"] == "fanway.gap":
@@ -124,6 +127,12 @@ class Peer:
                 self.assert_none_between(addresses, reached, since)
             else:
                 assert told["data"].strip() == str(here)
+                self.last[told["fanwayaddress"]] = here
+                if self.start == "retained" and here <= self.began_at:
+                    assert retained < here
+                    assert reached == self.began_at
+                    retained = here
+                    continue
                 assert here > reached
                 self.assert_none_between(addresses, reached, here - 1)
             reached = here
@@ -157,7 +166,7 @@ class FeedMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.peers) < 6)
     @rule(
         pattern=st.sampled_from(["news/a", "news/**", "news/*"]),
-        back=st.none() | st.just("start") | st.integers(0, 60),
+        back=st.none() | st.sampled_from(["start", "retained"]) | st.integers(0, 60),
         policy=st.sampled_from(["close", "drop", "catch-up"]),
         budget=st.sampled_from([1000, 20_000, 200_000]),
     )
@@ -204,6 +213,9 @@ class FeedMachine(RuleBasedStateMachine):
             if not peer.is_closed:
                 assert peer.feed.is_live
                 peer.assert_none_between(self.addresses, reached, len(self.addresses))
+                if peer.start == "retained" and peer.policy != "drop":
+                    last = {address: offset for offset, address in enumerate(self.addresses, 1)}
+                    assert peer.last == {a: offset for a, offset in last.items() if peer.pattern.matches(a)}
             peer.close()
         assert self.world.realm.router.is_empty
         assert len(self.receipts) == len(self.addresses)

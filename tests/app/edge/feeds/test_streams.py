@@ -136,7 +136,7 @@ async def test_a_long_poll_tells_a_gap_at_once(world: World) -> None:
     [
         ("orders/eu", "*/*", 406, "text/event-stream"),
         ("orders/eu?from=yesterday", "text/event-stream", 400, "from"),
-        ("orders/eu?from=retained", "text/event-stream", 400, "retained"),
+        ("orders/eu?from=retained", "text/event-stream", 400, "'retain' is 'none'"),
         ("orders/eu?group=g", "application/x-ndjson", 400, "group"),
         ("orders/eu?mode=both", "text/event-stream", 400, "bare WebSocket"),
         ("orders/eu?wait=5", "text/event-stream", 400, "long poll"),

@@ -81,7 +81,7 @@ def test_unknown_options_are_all_named() -> None:
         parse_query("size=1&colour=2&from=now", Transport.SSE)
 
 
-@pytest.mark.parametrize("option", ["group=g", "durable=d", "from=retained"])
+@pytest.mark.parametrize("option", ["group=g", "durable=d"])
 def test_options_of_later_versions_are_refused_as_such(option: str) -> None:
     with pytest.raises(Unsupported, match=r"[nN]ot offered by this version"):
         parse_query(option, Transport.SSE)
@@ -130,6 +130,10 @@ def test_a_filter_is_json_and_an_empty_list_asks_nothing() -> None:
     for transport in set(Transport) - {Transport.POST, Transport.SESSION}:
         assert parse_query(f"filter={text}", transport).filter == parse_filter({"exact": {"type": "a+b"}})
     assert parse_query("filter=[]", Transport.SSE) == Query()
+
+
+def test_one_may_begin_with_what_is_retained() -> None:
+    assert parse_query("from=retained", Transport.LONG_POLL).start == "retained"
 
 
 def test_a_time_is_read_as_unix_seconds() -> None:
