@@ -71,6 +71,16 @@ class Cohort:
                 return found
         return ()
 
+    def subscriptions(self) -> list[Subscription]:
+        """All that stand here."""
+        return [
+            s
+            for by in (self.exclusive, self.ordered)
+            for members in by.values()
+            for held in members.values()
+            for s in held
+        ]
+
     def outlets(self) -> list[Outlet]:
         return [o for by in (self.exclusive, self.ordered) for members in by.values() for o in members]
 

@@ -183,7 +183,7 @@ class Router:
         interest = self._interests.get(relay_key)
         if interest is None:
             return []
-        return [s for cohort in interest.everybody for o in cohort.outlets() for s in cohort.of(o)]
+        return [subscription for cohort in interest.everybody for subscription in cohort.subscriptions()]
 
     def _holder(self, interest: _Interest, subscription: Subscription) -> Cohort | Sieve | None:
         """Where a subscription stands, or is to stand."""

@@ -14,10 +14,10 @@ is, so that a cursor tells no lies.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from heapq import nsmallest
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from app.edge.system import system_event, tell
 from app.namespace import Relay
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.edge.realm import Realm
 
 PRESENCE = "-/sys/presence"
-SLICE = 128  # members told in one turn of the loop
+SLICE = 64  # members told in one turn of the loop
 LINGER_SECONDS = 300.0  # as long as the history of system events reaches
 
 Kind = Literal["listener", "subscriber"]
@@ -71,6 +71,13 @@ class Member(Hashable, Protocol):
         """The same up to its first wildcard."""
 
     def particulars(self) -> Particulars: ...
+
+
+class Holder(Protocol):
+    """Who holds a subscription of the engine: one subscriber, or several that share it."""
+
+    def those_there(self) -> Sequence[Member]:
+        """Those of them who have come and not gone."""
 
 
 class Presence:
@@ -141,16 +148,17 @@ class Presence:
 
     # --- what is known ---
 
-    def members(self, relay: Relay | None = None) -> Iterator[Member]:
+    def members(self, relay: Relay | None = None) -> list[Member]:
         """Who is there, on one relay or in the whole namespace."""
         roster, router = self._realm.roster, self._realm.router
         keys = {*roster.relay_keys(), *router.relay_keys()} if relay is None else {relay.key}
+        found: list[Member] = []
         for key in keys - {self._realm.system.key}:
-            yield from roster.listeners(key)
+            found += roster.listeners(key)
             for subscription in router.subscribers(key):
-                member: Any = subscription.holder
-                if member is not None and member.number:
-                    yield member
+                if subscription.holder is not None:
+                    found += cast(Holder, subscription.holder).those_there()
+        return found
 
     def page(self, relay: Relay | None, kind: str | None, after: int, limit: int) -> dict[str, Any]:
         """How many there are, and those whose numbers come next above `after`, at most `limit`."""

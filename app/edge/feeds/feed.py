@@ -233,6 +233,9 @@ class Feed:
     def prefix(self) -> str:
         return self.pattern.prefix
 
+    def those_there(self) -> tuple[Feed, ...]:
+        return (self,) if self.number else ()
+
     def particulars(self) -> Particulars:
         client = self._client
         transport, holder = transport_of(self.encoding), self._gate.grant.holder

@@ -77,7 +77,7 @@ async def by_session(world: World, stack: AsyncExitStack) -> Any:
     async def read() -> Any:
         while True:
             header, payload = await peer.next()
-            if header["t"] == "ev":
+            if header["t"] in ("ev", "dl"):
                 return json.loads(payload)
 
     return read
