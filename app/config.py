@@ -131,13 +131,21 @@ class Budgets(_Part):
     process_bytes: int = Field(
         default=256 << 20, ge=1 << 20, description="Bytes owed to all; beyond it the worst are shed first."
     )
+    unsaved_bytes: int = Field(
+        default=64 << 20,
+        ge=1 << 20,
+        description="Bytes published to durable relays that may wait for the disk. Beyond half of it WebSockets that "
+        "publish to them are read no further; beyond it publishes to them get 503.",
+    )
 
 
 class HistoryDefaults(_Part):
     """What a relay remembers unless it says otherwise."""
 
     keep: Literal["none", "memory", "durable"] = Field(
-        default="memory", description="Whether events are remembered, and where; `durable` is on disk."
+        default="memory",
+        description="Whether events are remembered, and where; `durable` is on disk, and what is left alone of the "
+        "others is then 1000000, 604800 and 1073741824.",
     )
     events: int = Field(default=1000, ge=0, description="Most events remembered.")
     seconds: float = Field(default=300, ge=0, description="Longest time an event is remembered.")

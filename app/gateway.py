@@ -28,9 +28,10 @@ from app.access.operator import Operators, StaticToken, WebTokenOperators
 from app.config import Arm, ConfigurationError, Settings, parse_bind
 from app.edge import nettcp
 from app.edge.context import Context
+from app.edge.feeds.appender import Appender
 from app.edge.listening import bound, raise_file_limit, reachable, url_of
 from app.edge.peers import review_peers
-from app.edge.realm import Realm, RetainedLimits
+from app.edge.realm import LINGER_SECONDS, Realm, RetainedLimits
 from app.edge.seam import bind
 from app.edge.server import EdgeServer, Listen
 from app.edge.wheel import Wheel
@@ -104,6 +105,7 @@ class Gateway:
             await self.server.ready.wait()
             undo.pop_all()
         self._sweep()
+        self.context.wheel.after(LINGER_SECONDS, self.opened.log.drop_unclaimed)
         if self.tls is not None:
             self.tls.watch()
             self.hosts.on_change.append(self.tls.names_changed)
@@ -230,6 +232,7 @@ class Gateway:
             clock=self._clock,
             realms={},
             journal=self.opened.journal,
+            appender=Appender(self.opened.journal, self.opened.log, settings.budgets.unsaved_bytes),
             max_connections=raise_file_limit() - RESERVED_FILES,
         )
 
@@ -262,7 +265,13 @@ class Gateway:
         def serve(namespace: Namespace) -> None:
             is_open = settings.allows_dynamic_relays
             context.realms[namespace] = Realm(
-                namespace, Tick(soon), self._clock, registry, is_open=is_open, retained_limits=retained_limits
+                namespace,
+                Tick(soon),
+                self._clock,
+                registry,
+                context.appender,
+                is_open=is_open,
+                retained_limits=retained_limits,
             )
             namespace.on_change.append(review)
             look_for_wcf()
@@ -345,6 +354,7 @@ class Gateway:
     def _sweep(self) -> None:
         for realm in self.context.realms.values():
             realm.sweep()
+        self.opened.log.sweep()
         self.context.wheel.after(SWEEP_SECONDS, self._sweep)
 
 

@@ -91,6 +91,10 @@ class HistoryLimits:
     bytes: int = 1 << 20
 
 
+DURABLE = HistoryLimits("durable", 1_000_000, 604_800.0, 1 << 30)
+"""What a durable relay keeps unless it says otherwise: disks are larger than memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class RelayDeadlines:
     """How long the gateway waits for this relay's listeners, in seconds; None: as the settings say."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.access.discovery import fetch
 from app.access.keyring import EMULATOR_KEY, EMULATOR_SECOND_KEY, ROOT_RULE, new_rule, root_of
 from app.access.voucher import Vouchers
 from app.config import ConfigurationError, Settings
-from app.namespace import HistoryLimits, Namespace, Right, Rule
+from app.namespace import DURABLE, HistoryLimits, Namespace, Right, Rule
 from app.provision import apply_provision, read_provision
 from app.store.database import Database, open_database, open_memory
 from app.store.folder import DataFolder
 from app.store.journal import Journal, open_journal
+from app.store.log import EventLog
 from app.store.migrator import JOURNAL, Migration, find_migrations, migrate, pending
 from app.store.registry import Registry
 from app.store.revocations import Revocations
@@ -33,6 +34,7 @@ class Opened:
     registry: Registry
     revocations: Revocations
     journal: Journal
+    log: EventLog
     folder: DataFolder
     namespace: Namespace
     is_first_start: bool
@@ -95,12 +97,12 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
         token = _operator_token(settings, folder)
         if provision is not None:
             await apply_provision(provision, registry, namespace)
-        journal = await _open_journal(settings, folder)
+        journal, log = await _open_journal(settings, folder)
     except BaseException:
         await database.close()
         raise
     is_first_start = is_first_start and not settings.emulator
-    return Opened(registry, revocations, journal, folder, namespace, is_first_start, token, settings.emulator)
+    return Opened(registry, revocations, journal, log, folder, namespace, is_first_start, token, settings.emulator)
 
 
 async def _open(settings: Settings, folder: DataFolder) -> Database:
@@ -110,14 +112,16 @@ async def _open(settings: Settings, folder: DataFolder) -> Database:
     return await open_database(folder.database, alone=True)
 
 
-async def _open_journal(settings: Settings, folder: DataFolder) -> Journal:
+async def _open_journal(settings: Settings, folder: DataFolder) -> tuple[Journal, EventLog]:
     journal = await open_journal(None if settings.emulator else folder.journal, settings.limits.journal_bytes)
     try:
         await migrate(journal, find_migrations(JOURNAL))
+        log = EventLog(journal)
+        await log.load()
     except BaseException:
         await journal.close()
         raise
-    return journal
+    return journal, log
 
 
 def _first_root(settings: Settings, folder: DataFolder) -> Rule:
@@ -181,4 +185,6 @@ def _schemas(folder: DataFolder) -> list[tuple[Path, list[Migration]]]:
 def _relay_defaults(settings: Settings) -> RelaySettings:
     kept = settings.history
     history = HistoryLimits(kept.keep, kept.events, kept.seconds, kept.bytes)
+    if kept.keep == "durable":
+        history = replace(DURABLE, **kept.model_dump(exclude_unset=True))
     return RelaySettings(history=history, budget=settings.budgets.connection_bytes)

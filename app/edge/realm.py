@@ -17,7 +17,7 @@ from app.edge.slowness import Slowness
 from app.edge.status import Fate, Status
 from app.edge.system import is_system, system_relay
 from app.errors import EndpointNotFound
-from app.namespace import Change, Namespace, Relay, RelayTerms, Right
+from app.namespace import Change, HistoryLimits, Namespace, Relay, RelayTerms, Right
 from app.wire.native.publication import Publication
 from fanout.history import History
 from fanout.retained import Retained
@@ -27,6 +27,7 @@ from fanout.tick import Tick
 
 if TYPE_CHECKING:
     from app.edge.control import ControlChannel
+    from app.edge.feeds.appender import Appender
 
 LINGER_SECONDS = 300.0
 NO_ENDPOINT = "Endpoint does not exist."
@@ -84,7 +85,7 @@ class Realm:
     """Everything live in one namespace. Relays may come and go; what hung on them is ended by the edge's review.
 
     `dynamic` makes relays come into being by use: for everybody if `is_open`, else for listeners whose rule says so.
-    `clock` is unix seconds.
+    `clock` is unix seconds. What durable relays get goes through the `appender`.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Realm:
         tick: Tick,
         clock: Callable[[], float],
         dynamic: DynamicRelays,
+        appender: Appender,
         *,
         is_open: bool,
         retained_limits: RetainedLimits = RETAINED_LIMITS,
@@ -101,6 +103,7 @@ class Realm:
         self.network = Network(namespace.network)
         self._network_rules = namespace.network
         self.tick = tick
+        self.appender = appender
         self.router = Router(tick)
         self.system = system_relay()
         self.status = Status(self)
@@ -118,6 +121,8 @@ class Realm:
         self._histories: dict[str, tuple[Relay, History]] = {}
         self._used_at: dict[Relay, float] = {}
         self._sockets: Counter[Relay] = Counter()
+        for relay in namespace.relays.values():
+            self._begin_durable(relay)
         namespace.on_change.append(self._on_change)
 
     def find(self, path: str) -> Relay | None:
@@ -180,14 +185,17 @@ class Realm:
         return recurring
 
     def history(self, relay: Relay) -> History:
-        """The relay's history in memory, begun on first use."""
+        """The relay's history, begun on first use; a durable one as soon as there is the relay."""
         entry = self._histories.get(relay.key)
         if entry is None or entry[0] is not relay:
             limits = relay.history
-            events = limits.events if limits.keep == "memory" else 0
-            entry = relay, History(self.new_epoch(), events, limits.seconds, limits.bytes)
-            self._histories[relay.key] = entry
-            self._keep_last(relay, entry[1])
+            if limits.keep == "durable":
+                history = self.appender.log.open(self.namespace.name, relay, self.new_epoch)
+                self._epochs.add(history.epoch)
+            else:
+                history = History(self.new_epoch(), _events_kept(limits), limits.seconds, limits.bytes)
+            self._histories[relay.key] = entry = relay, history
+            self._keep_last(relay, history)
         return entry[1]
 
     def remembers(self, relay: Relay) -> bool:
@@ -271,12 +279,14 @@ class Realm:
             entry = self._histories.pop(change.relay.key, None)
             if entry is not None:
                 self.discard_epoch(entry[1].epoch)
+                if (log := entry[1].log) is not None:
+                    self.appender.log.drop(log, entry[1].head)
             self._used_at.pop(change.relay, None)
         elif change.kind == "relay-changed" and change.relay.key in self._histories:
-            limits = change.relay.history
-            events = limits.events if limits.keep == "memory" else 0
-            self.history(change.relay).limit(events, limits.seconds, limits.bytes, self._clock())
+            self._limit(change.relay, self.history(change.relay))
             self._keep_last(change.relay, self.history(change.relay))
+        elif change.kind in ("relay-added", "relay-changed"):
+            self._begin_durable(change.relay)
 
     def _keep_last(self, relay: Relay, history: History) -> None:
         """Whether the last event of each address is kept beside the history, as the relay has it now."""
@@ -284,3 +294,25 @@ class Realm:
             history.retained = None
         elif history.retained is None:
             history.retained = Retained(*self._retained_limits)
+
+    def _limit(self, relay: Relay, history: History) -> None:
+        """Its limits, or where it is kept, may be others now; the epoch and the offsets go on."""
+        limits, log = relay.history, history.log
+        if limits.keep == "durable":
+            if log is None:
+                self.appender.log.take(self.namespace.name, relay, history)
+            else:
+                self.appender.log.settle(relay, log)
+        elif log is not None:
+            history.move_to(None)
+            self.appender.log.drop(log, history.head)
+        history.limit(_events_kept(limits), limits.seconds, limits.bytes, self._clock())
+
+    def _begin_durable(self, relay: Relay) -> None:
+        """So that its epoch is on disk before anybody hears of it, if the disk can be written."""
+        if relay.history.keep == "durable":
+            self.history(relay)
+
+
+def _events_kept(limits: HistoryLimits) -> int:
+    return 0 if limits.keep == "none" else limits.events

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from app.namespace import HistoryLimits, Namespace, Profile, Relay, RelayDeadlines, Right, Rule, Slow
+from app.namespace import DURABLE, HistoryLimits, Namespace, Profile, Relay, RelayDeadlines, Right, Rule, Slow
 from app.store.settings import RelaySettings
 
 RightName = Literal["Listen", "Send", "Manage"]
@@ -66,7 +66,8 @@ class HistoryShape(Shape):
 
     keep: Literal["none", "memory", "durable"] = Field(
         default="memory",
-        description="`memory`: lost when the gateway stops; `durable`: on disk before it is acknowledged.",
+        description="`memory`: lost when the gateway stops; `durable`: on disk before it is acknowledged, and then "
+        "1,000,000 events, 604,800 seconds, 1 GiB unless said otherwise.",
     )
     events: Whole = Field(default=1000, ge=0, le=10_000_000, description="Most events remembered.")
     seconds: float = Field(default=300, ge=0, le=31_536_000, description="Longest time an event is remembered.")
@@ -74,7 +75,8 @@ class HistoryShape(Shape):
 
     def over(self, defaults: HistoryLimits) -> HistoryLimits:
         """These limits, with the gateway's defaults where nothing was said."""
-        return replace(defaults, **self.model_dump(exclude_unset=True))
+        base = DURABLE if self.keep == "durable" != defaults.keep else defaults
+        return replace(base, **self.model_dump(exclude_unset=True))
 
 
 class DeadlinesShape(Shape):

@@ -63,11 +63,12 @@ class Journal:
 
         `prepare` is asked on the loop when its batch is formed, after all before were told how they ended. What it
         says is kept wholly or not at all; of a batch that fails each is tried by itself, so that one cannot fail the
-        others. `done` gets StorageFull or StoreUnavailable; what comes later may succeed. An error that `prepare`
-        raises goes to `done`. Raises StoreUnavailable once the journal is closed.
+        others. `done` gets StorageFull or StoreUnavailable; what comes later may succeed, unless the journal is closed.
+        An error that `prepare` raises goes to `done`.
         """
         if self._is_closed:
-            raise StoreUnavailable("The journal is closed.")
+            self._loop.call_soon(_call, done, StoreUnavailable("The journal is closed."))
+            return
         self._waiting.append((prepare, done))
         if not self._is_busy:
             self._is_busy = True

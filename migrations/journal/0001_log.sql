@@ -1,18 +1,19 @@
--- The events of durable relays, each in its place: stream << 40 | offset, so that a stream's lie beside each other.
+-- The events of durable relays, each in its place: stream << 36 | offset, so that a stream's lie beside each other.
+-- Times are whole microseconds since 1970.
 
 CREATE TABLE streams (
     number     INTEGER PRIMARY KEY,
     namespace  TEXT    NOT NULL,
-    relay      TEXT    NOT NULL,  -- in lower-case ASCII
+    relay      TEXT,              -- in lower-case ASCII; NULL: the stream is being deleted
+    made_at    INTEGER NOT NULL,  -- when the relay was provisioned; 0: it came into being by use
     epoch      TEXT    NOT NULL,
     floor      INTEGER NOT NULL,  -- the last offset that is gone
-    cut_at     REAL,              -- when that one was received
-    UNIQUE (namespace, relay)
+    cut_at     INTEGER            -- when that one was received
 ) STRICT;
 
--- `attributes` holds JSON.
 CREATE TABLE events (
     place         INTEGER PRIMARY KEY,
+    size_before   INTEGER NOT NULL,  -- bytes of all payloads before it in its stream, also of those that are gone
     address       TEXT    NOT NULL,
     id            TEXT    NOT NULL,
     payload       BLOB    NOT NULL,
@@ -21,7 +22,7 @@ CREATE TABLE events (
     type          TEXT,
     source        TEXT,
     time          TEXT,
-    received_at   REAL    NOT NULL,
-    attributes    TEXT,
-    expires_at    REAL
+    received_at   INTEGER NOT NULL,
+    attributes    TEXT,              -- JSON
+    expires_at    INTEGER
 ) STRICT;

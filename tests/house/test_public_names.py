@@ -46,6 +46,7 @@ ENGINE = {
     "event",
     "filters",
     "history",
+    "log",
     "members",
     "shared",
     "plan",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from app.errors import RelayError
 from fanout.subscription import Encoding
 
 _TRANSPORTS = {
@@ -24,6 +25,9 @@ class Client(Protocol):
 
     def peer_address(self) -> str:
         """Where it comes from."""
+
+    def on_unreadable(self, error: RelayError) -> None:
+        """The history that is to be replayed cannot be read: the connection ends."""
 
 
 def transport_of(encoding: Encoding) -> str:

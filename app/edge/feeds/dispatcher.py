@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from app.edge.feeds.feed import SLICE_BYTES
 from app.edge.feeds.gate import Gate
+from app.edge.feeds.reader import Missing, Reader
 from app.edge.realm import Realm
 from app.edge.wheel import Timer
 from app.errors import RelayError
@@ -29,6 +30,7 @@ from fanout.subscription import EVENTS, Subscription, Verdict
 if TYPE_CHECKING:
     from app.edge.context import Context
 
+UNREADABLE_SECONDS = 1.0  # until history that could not be read is tried again
 MOST_UNTOLD = 16  # gaps that nobody is there to be told of
 
 
@@ -68,6 +70,7 @@ class Dispatcher:
         self.pattern = pattern
         self.filter = filter
         self.history = realm.history(relay)
+        self._reader = Reader(realm, self.history, self.schedule, self._on_unreadable)
         self.terms = terms
         self.is_closed = False
         self.gaps = 0
@@ -234,7 +237,7 @@ class Dispatcher:
             return
         self._read()
         self._deal()
-        if not self._is_live and self.shared.room:
+        if not (self._is_live or self._reader.is_waiting) and self.shared.room:
             self.schedule()
 
     def _read(self) -> None:
@@ -243,7 +246,14 @@ class Dispatcher:
         place = history.resume(Cursor(self.epoch, shared.position))
         if place.gap is not None:
             self._skip(place.gap, place.events_from)
-        events = history.events_after(shared.position, SLICE_BYTES)
+        try:
+            events = self._reader.read(shared.position, SLICE_BYTES)
+        except Missing as missing:
+            reached, there = Cursor(self.epoch, shared.position), Cursor(self.epoch, missing.to)
+            self._skip(Gap(reached, there, "history"), missing.to)
+            return
+        if self._reader.is_waiting:
+            return
         held = self._held
         assert held is not None
         now = self.context.clock()
@@ -256,6 +266,10 @@ class Dispatcher:
             self.realm.tick.flush()
             self._is_live = shared.position == history.head and not self.is_closed
         self.on_progress()
+
+    def _on_unreadable(self, error: RelayError) -> None:
+        """The disk will be asked again."""
+        self.context.wheel.after(UNREADABLE_SECONDS, self.schedule)
 
     def _skip(self, gap: Gap, go_on_after: int) -> None:
         """Go on behind events that are gone."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from app.access.grant import Grant
+from app.edge.feeds.beginning import find_beginning
 from app.edge.feeds.callers import may_publish
 from app.edge.feeds.durable import Durable, Settings
-from app.edge.feeds.feed import find_beginning
 from app.edge.feeds.owner import Owner
 from app.edge.journal import Row, Statement
 from app.edge.realm import Realm

@@ -9,9 +9,10 @@ from app.access.grant import Grant
 from app.closes import Close
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
+from app.edge.feeds.beginning import Beginning, check_start
 from app.edge.feeds.callers import cors_headers, grant_for, may_publish, may_subscribe, preflight_headers, token_of
 from app.edge.feeds.checks import max_event_bytes
-from app.edge.feeds.feed import Beginning, Feed, check_start
+from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish_all
 from app.edge.feeds.lease import Lease
@@ -133,7 +134,7 @@ class Publish(EventsExchange):
         now = self.context.clock()
         if not events:
             self._answer()
-        publish_all(realm, relay, address, events, now, self._on_receipt)
+        publish_all(realm, relay, address, events, now, self._on_receipt, self.refuse)
         self.context.counters["events"] += len(events)
 
     def _on_receipt(self, place: int, receipt: PublishReceipt) -> None:
@@ -198,6 +199,10 @@ class Subscribe(EventsExchange):
     def peer_address(self) -> str:
         """Where it comes from; behind a trusted proxy what that says."""
         return remote_endpoint(self.context, self.seam.transport, self.head)[0]
+
+    def on_unreadable(self, error: RelayError) -> None:
+        self.release()
+        self.refuse(error)
 
     def abort(self) -> None:
         self.release()

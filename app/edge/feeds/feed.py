@@ -4,25 +4,30 @@ Theory. A `Feed` is one subscription with its mouth. If it begins in the past it
 and it reads history in slices, never more than its peer takes. When a slice ends at the head of the stream and
 nothing is pending in the tick, it becomes live in the same breath. So there is no gap, no copy and no
 reordering at the seam; what history has lost meanwhile is told as a gap. A peer too slow for the live stream may fall
-behind again (the policy `catch-up`), and comes back by the same way.
+behind again (the policy `catch-up`), and comes back by the same way. Slices that are not in memory are read from disk,
+one at a time, while everything goes on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from math import inf
+from typing import TYPE_CHECKING
 
+from app.edge.feeds.beginning import Beginning, find_beginning
 from app.edge.feeds.client import Client, transport_of
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.mouth import Mouth
+from app.edge.feeds.reader import Missing, Reader
 from app.edge.feeds.walk import Walk
 from app.edge.presence import Following, Kind, Particulars, RollCall, is_presence
-from app.errors import Unsupported
+from app.errors import RelayError
 from app.namespace import Relay
 from app.wire.native.query import Start
 from fanout.address import Pattern
 from fanout.event import Event
 from fanout.filters import Filter
-from fanout.history import Cursor, Gap, History
+from fanout.history import Cursor, Gap
 from fanout.subscription import Encoding, Outlet, Subscription, Verdict
 
 if TYPE_CHECKING:
@@ -30,36 +35,6 @@ if TYPE_CHECKING:
 
 SLICE_BYTES = 128 * 1024
 HEARTBEAT_SECONDS = 15.0
-
-
-class Beginning(NamedTuple):
-    """Where a subscription begins: what its reader stands at, what it is told to be missing, what follows."""
-
-    cursor: Cursor
-    gap: Gap | None
-    after: int
-
-
-def check_start(relay: Relay, start: Start) -> None:
-    """Raises Unsupported where nothing can begin so."""
-    if start == "retained" and relay.retain == "none":
-        raise Unsupported(f"'{relay.name}' keeps no last events: its setting 'retain' is 'none'.")
-
-
-def find_beginning(history: History, start: Start) -> Beginning:
-    """The place in the stream that `start` means. What cannot be had any more is a gap, never silence."""
-    epoch = history.epoch
-    if isinstance(start, Cursor):
-        after, gap = history.resume(start)
-        return Beginning(start if gap else Cursor(epoch, after), gap, after)
-    if isinstance(start, float):
-        after = history.at(start)
-        if history.cut_at >= start:
-            zero = Cursor(epoch, 0)
-            return Beginning(zero, Gap(zero, Cursor(epoch, after), "history"), after)
-    else:
-        after = history.oldest - 1 if start == "start" else history.head
-    return Beginning(Cursor(epoch, after), None, after)
 
 
 class Feed:
@@ -74,6 +49,8 @@ class Feed:
         "_held",
         "_is_scheduled",
         "_is_sole",
+        "_not_before",
+        "_reader",
         "_since",
         "_starts_with_retained",
         "_walk",
@@ -105,6 +82,8 @@ class Feed:
         self._is_sole = is_sole
         self._held: Subscription | None = None  # what the engine has of us: behind with this, live with the mouth
         self.offset = 0  # while behind: all events up to here were sent, or were not for this subscription
+        self._not_before = -inf  # what was received earlier is not asked for
+        self._reader = Reader(mouth.realm, mouth.history, self._on_slice, self._on_unreadable)
         self._is_scheduled = False
         self._since = mouth.realm.now()
         self._starts_with_retained = False
@@ -145,6 +124,7 @@ class Feed:
 
     def begin(self, beginning: Beginning) -> None:
         """Take up the stream at what `find_beginning` has found."""
+        self._not_before = beginning.since
         if beginning.gap is not None:
             self.send_gap(beginning.gap)
         if self.is_caught_up:
@@ -200,10 +180,11 @@ class Feed:
         held = self._held
         if held is None or self.is_live or self.mouth.outflow.is_paused:
             return
-        now = self.mouth.realm.now()
-        permitted = [event for event in self._read(held, now) if held.accepts(event, now)]
-        if self.is_over:
+        now, earliest = self.mouth.realm.now(), self._not_before
+        events = self._read(held, now)
+        if self.is_over or self._reader.is_waiting:
             return
+        permitted = [event for event in events if event.received_at >= earliest and held.accepts(event, now)]
         if (call := self._call) is not None:
             permitted = [call.place(event) for event in permitted if not is_presence(event.address)]
             permitted += call.take(held, now)
@@ -319,30 +300,43 @@ class Feed:
         """The roll call that this subscription is in the midst of."""
         return None if self._following is None else self._following.call
 
-    def _read(self, held: Subscription, now: float) -> list[Event]:
+    def _read(self, held: Subscription, now: float) -> Sequence[Event]:
         """The next slice of what is retained, or of history; if what comes next is lost, that is told, and the next
-        slice goes on behind it."""
+        slice goes on behind it. Nothing if it has to be read from disk first."""
         history = self.mouth.history
         size = min(SLICE_BYTES, self.mouth.budget)
         if self._walk is not None:
-            events = self._walk.read(size)
+            found = self._walk.read(size)
             if self._walk.is_torn:
-                self._tell_torn([event for event in events if held.accepts(event, now)])
+                self._tell_torn([event for event in found if held.accepts(event, now)])
                 return []
-            if events or not self._walk.is_over:
-                return events
+            if found or not self._walk.is_over:
+                return found
             self._walk = None
             self.on_retained()
         if self._call is not None and is_presence(self.pattern.prefix):
             self.offset = history.head  # the roll call tells it all
         try:
-            events = history.events_after(self.offset, size)
+            events = self._reader.read(self.offset, size)
+        except Missing as missing:
+            reached, self.offset = self.offset, missing.to
+            self.send_gap(Gap(Cursor(history.epoch, reached), Cursor(history.epoch, missing.to), "history"))
+            return ()
         except LookupError:
             self._tell_gap()
-            return []
+            return ()
         if events:
             self.offset = events[-1].offset
         return events
+
+    def _on_slice(self) -> None:
+        """What was on disk has come."""
+        if not self.is_over:
+            self.catch_up()
+
+    def _on_unreadable(self, error: RelayError) -> None:
+        if not self.is_over:
+            self._client.on_unreadable(error)
 
     def _tell_gap(self) -> None:
         """What comes next is lost. Who follows presence is told anew who is there."""

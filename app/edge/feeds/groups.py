@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from app.edge.feeds.beginning import find_beginning
 from app.edge.feeds.dispatcher import Consumer, Dispatcher
-from app.edge.feeds.feed import find_beginning
 from app.edge.realm import Realm
 from app.errors import Conflict
 from app.namespace import Relay

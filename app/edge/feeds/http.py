@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from app.closes import REVOCATIONS, TOKEN_EXPIRED, Close
 from app.edge.exchange import Exchange
+from app.edge.feeds.beginning import Beginning
 from app.edge.feeds.callers import cors_headers
 from app.edge.feeds.exchange import Misdirected, Preflight, Publish, Subscribe
-from app.edge.feeds.feed import HEARTBEAT_SECONDS, Beginning, Feed
+from app.edge.feeds.feed import HEARTBEAT_SECONDS, Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.long_poll import LongPoll
 from app.edge.feeds.mouth import Mouth, budget_of

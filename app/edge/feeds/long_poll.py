@@ -9,9 +9,10 @@ from __future__ import annotations
 import orjson
 
 from app.closes import Close
+from app.edge.feeds.beginning import Beginning
 from app.edge.feeds.callers import cors_headers
 from app.edge.feeds.exchange import Subscribe
-from app.edge.feeds.feed import Beginning, Feed
+from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.mouth import Mouth
 from app.edge.outflow import HIGH_BYTES

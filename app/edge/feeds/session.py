@@ -174,8 +174,11 @@ class SessionSocket(FeedSocket):
             if r is not None and not (self.is_ending or self.is_lost):
                 self.outflow.write(encode_published(r, receipt))
 
-        on_receipt = None if r is None else answer
-        publish(self.realm, relay, address, message.publication, self.context.clock(), on_receipt)
+        def refuse(error: RelayError) -> None:
+            self.answer_err(error, r=r)
+
+        on_receipt, now = None if r is None else answer, self.context.clock()
+        publish(self.realm, relay, address, message.publication, now, on_receipt, refuse, self)
         self.context.counters["events"] += 1
 
     def _recognise(self, header: bytes) -> Recurring | None:
@@ -218,7 +221,10 @@ class SessionSocket(FeedSocket):
         if relay is not None and run:
             self.note_work()
             self.context.counters["events"] += len(run)
-            publish_run(self.realm, relay, run, now)
+            try:
+                publish_run(self.realm, relay, run, now, self.answer_err, self)
+            except RelayError as error:
+                self.answer_err(error)
 
     def _renew(self, message: Renew) -> None:
         try:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.access.grant import Grant
+from app.edge.feeds.beginning import check_start
 from app.edge.feeds.callers import may_subscribe
-from app.edge.feeds.feed import Feed, check_start
+from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.mouth import Mouth, budget_of, policy_of, strictest
 from app.edge.feeds.session_shares import SessionShares

@@ -16,6 +16,7 @@ from app.edge.realm import Realm
 from app.edge.refusal import Door
 from app.edge.websocket import MessageSocket
 from app.edge.wheel import Deadline
+from app.errors import RelayError
 from app.namespace import Relay
 from app.wire.http import Head
 
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 REPLY_BYTES = 256 * 1024  # what a client may be owed before it is read no further
+UNSAVED_BYTES = 1024 * 1024  # that a client published and are not on disk yet, before it is read no further
 SILENT_BEATS = 3  # heartbeats without any sign of life after which a peer is gone
 
 
 class FeedSocket(MessageSocket):
     """What all sockets of this door share: a lease, heartbeats, back-pressure."""
 
-    __slots__ = ("_heartbeat", "_step", "_turn_ends", "_unread", "lease", "realm")
+    __slots__ = ("_heartbeat", "_step", "_turn_ends", "_unread", "lease", "realm", "unsaved")
 
     door = Door.OURS
 
@@ -50,6 +52,7 @@ class FeedSocket(MessageSocket):
         self._step = FIRST_STEP_BYTES
         self._turn_ends = 0.0  # when, if uvloop reads on in this turn
         self._unread: bytes | None = None  # what waits for the next turn, while reading is paused
+        self.unsaved = 0
         self.lease = Lease(context, realm, relay, grant, self.end, place)
 
     # --- overridden by subclasses ---
@@ -134,10 +137,16 @@ class FeedSocket(MessageSocket):
             self.context.owed.add(self.outflow)
             return
         self.context.owed.discard(self.outflow)
-        if self._unread is None:
-            self.transport.resume_reading()
+        self._resume()
         if not self.is_ending:
             self.on_caught_up()
+
+    def on_unreadable(self, error: RelayError) -> None:
+        self.fail(error)
+
+    def on_saved(self) -> None:
+        if not self.is_lost:
+            self._resume()
 
     def _go_on(self) -> None:
         """The next turn: what was left, then the transport again."""
@@ -146,7 +155,10 @@ class FeedSocket(MessageSocket):
             return
         if unread:
             self.receive(unread)
-        if self._unread is None and not self._asks_too_much:
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._unread is None and (self.is_ending or not self._asks_too_much):  # its Close is always waited for
             self.transport.resume_reading()
 
     def finish_unread(self) -> None:
@@ -157,7 +169,10 @@ class FeedSocket(MessageSocket):
 
     @property
     def _asks_too_much(self) -> bool:
-        """Its answers pile up: it is read no further until it has taken them."""
+        """It is read no further: its answers pile up, or what it publishes waits for the disk."""
+        if self.unsaved and (self.unsaved > UNSAVED_BYTES or self.context.appender.is_crowded):
+            self.context.appender.hold(self)
+            return True
         return self.outflow.is_paused and self.outflow.backlog() > REPLY_BYTES
 
     def _beat(self) -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app.access.grant import Grant
 from app.edge.credentials import credential_of
+from app.edge.feeds.beginning import check_start
 from app.edge.feeds.callers import check_origin, grant_for, may_publish, may_subscribe, token_of
 from app.edge.feeds.checks import max_event_bytes
 from app.edge.feeds.exchange import raw_address
-from app.edge.feeds.feed import Feed, check_start
+from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish, publish_run
 from app.edge.feeds.mouth import Mouth, Voice, budget_of, policy_of
@@ -147,7 +148,8 @@ class EventSocket(FeedSocket):
             raise Unsupported("This socket only subscribes; open it with ?mode=publish or ?mode=both to publish.")
         self.note_work()
         publication = self._read(opcode, payload)
-        publish(self.realm, self._relay, self._address, publication, self.context.clock())
+        now = self.context.clock()
+        publish(self.realm, self._relay, self._address, publication, now, on_failure=self.fail, publisher=self)
         self.context.counters["events"] += 1
 
     def _read(self, opcode: int, payload: bytes) -> Publication:
@@ -182,7 +184,7 @@ class EventSocket(FeedSocket):
         if run:
             self.note_work()
             self.context.counters["events"] += sound
-            publish_run(self.realm, self._relay, run, now)
+            publish_run(self.realm, self._relay, run, now, self.fail, self)
         if sound < len(messages):
             raise PeerWireError(_NO_UTF8, close=1007)
 

@@ -108,7 +108,9 @@ async def test_a_dynamic_relay_needs_a_grant_and_a_realm_that_allows_it(world: W
     with pytest.raises(Unauthorized):
         realm.find_or_open("fresh", authorize(world.token("other"), world.namespace, None), Right.LISTEN)
     registry = world.gateway.registry
-    strict = Realm(Namespace("strict"), Tick(lambda callback: None), world.clock, registry, is_open=False)
+    strict = Realm(
+        Namespace("strict"), Tick(lambda callback: None), world.clock, registry, realm.appender, is_open=False
+    )
     with pytest.raises(EndpointNotFound):
         strict.find_or_open("fresh", authorize(world.token(), world.namespace, None), Right.LISTEN)
     strict.sweep()

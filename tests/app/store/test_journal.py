@@ -120,7 +120,7 @@ async def test_closing_writes_what_waits(tmp_path: Path) -> None:
     await journal.close()
     assert ended == [None]
     with pytest.raises(StoreUnavailable):
-        journal.write(lambda: [rows(2)], ended.append)
+        await journal.commit(rows(2))
     again = await open_journal(tmp_path / "journal.db")
     assert await numbers(again) == [1]
     await again.close()

@@ -20,7 +20,7 @@ from worlds import World, running_gateway
 
 import app.edge
 from app.access.grant import Grant
-from app.namespace import Change, Relay, Right, Rule
+from app.namespace import Change, HistoryLimits, Relay, Right, Rule
 from app.wire.native.query import Transport
 from fanout.address import check_pattern
 
@@ -370,13 +370,17 @@ WAYS: list[tuple[Transport, Way, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["signature", "web token"])
+@pytest.mark.parametrize("kind", ["signature", "web token", "durable"])
 @pytest.mark.parametrize(("way", "expected"), [row[1:] for row in WAYS], ids=[row[1].__name__ for row in WAYS])
 async def test_what_a_grant_does_not_permit_travels_on_no_way(
     world: World, way: Way, expected: list[str], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S03: allowed `ruled/**`, but not `ruled/secret/**`; the grant's own answer rules every way."""
+    """S03: allowed `ruled/**`, but not `ruled/secret/**`; the grant's own answer rules every way, from disk too."""
     permits = Grant.permits
+    if kind == "durable":
+        monkeypatch.setattr("fanout.history.TAIL_EVENTS", 0)  # what is replayed is read from disk
+        ruled(world).history = HistoryLimits("durable", events=100_000, bytes=1 << 30)
+        world.namespace.announce(Change("relay-changed", ruled(world)))
     if kind == "web token":
         token = signed({"subscribe": ["ruled/**", "orders/**"], "publish": ["ruled/**", "orders/**"]})
         monkeypatch.setattr(World, "auth", lambda *_, **__: {"ServiceBusAuthorization": token})
