@@ -51,6 +51,7 @@ class Sizes:
     pause_seconds: float = 30.0
     idle_connections: int = 10_000
     relays: int = 10_000
+    filters: int = 10_000
     steps: Steps = Steps()
 
     @property
@@ -77,6 +78,7 @@ TINY = Sizes(
     pause_seconds=0.1,
     idle_connections=20,
     relays=30,
+    filters=30,
     steps=Steps(
         rounds=1,
         seconds=0.05,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench import (
     bodies,
     fanout,
+    filters,
     floods,
     idle,
     large,
@@ -25,6 +26,7 @@ from bench.row import Row
 ROWS: tuple[Row, ...] = (
     *fanout.ROWS,
     match.ROW,
+    filters.ROW,
     sse.ROW,
     *latency.ROWS,
     mix.ROW,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from fanout.errors import InvalidFilter
 from fanout.event import DEFAULT_TYPE, EXPIRY, Event, default_content_type, default_source, rfc3339
@@ -20,6 +20,7 @@ MAX_COMPARISONS = 64
 MAX_CHARACTERS = 4096  # of attribute names and texts together
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")
+_COMPARING = ("exact", "prefix", "suffix")
 _DIALECTS = "exact, prefix, suffix, all, any, not"
 _UNFILTERED = {
     "data": "is not an attribute: filters see an event's attributes, not its data",
@@ -59,11 +60,26 @@ _READERS: dict[str, Callable[[Event], str]] = {
 }
 
 
+class Probe(NamedTuple):
+    """A part of an attribute by which filters can be found: all of it (`exact`), or so much of its beginning or end."""
+
+    dialect: str
+    name: str
+    length: int = 0
+
+    def of(self, attributes: Mapping[str, str]) -> str:
+        """What an event has there."""
+        value = attributes[self.name]
+        if not self.length:
+            return value
+        return value[: self.length] if self.dialect == "prefix" else value[-self.length :]
+
+
 class Filter:
     """A condition on an event's attributes; equal to every other that asks the same comparisons in the same way.
 
-    `holds` answers for `Attributes`. `cost` is how many comparisons an answer takes at most. `required` names the
-    attributes that have one of certain values in every event that passes; if `is_membership`, that alone decides.
+    `holds` answers for `Attributes`. `cost` is how many comparisons an answer takes at most. `required` are the
+    probes that give one of certain values for every event that passes; if `is_membership`, that alone decides.
     `value` is the JSON value that it was read from, for those who keep filters.
     """
 
@@ -76,7 +92,7 @@ class Filter:
         self.cost = _cost(expression)
         self.holds: Callable[[Mapping[str, str]], bool] = _compiled(expression)
         self.required = _required(expression)
-        self.is_membership = bool(self.required) and all(part[0] == "exact" for part in _parts(expression, "any"))
+        self.is_membership = bool(self.required) and all(part[0] in _COMPARING for part in _parts(expression, "any"))
 
     def matches(self, event: Event) -> bool:
         """Whether the event passes."""
@@ -117,7 +133,7 @@ class _Reader:
         if not isinstance(value, dict) or len(value) != 1:
             raise InvalidFilter('A filter is an object with one dialect, such as {"exact": {"type": "order.created"}}.')
         [(dialect, content)] = value.items()
-        if dialect in ("exact", "prefix", "suffix"):
+        if dialect in _COMPARING:
             return self._read_comparisons(dialect, content)
         if dialect == "not":
             inner = self.read(content, above + 1)
@@ -167,21 +183,22 @@ def _cost(expression: _Expression) -> int:
     return _cost(expression[1]) if kind == "not" else 1
 
 
-def _required(expression: _Expression) -> dict[str, frozenset[str]]:
-    """By attribute, the values of which it must have one for the expression to hold."""
+def _required(expression: _Expression) -> dict[Probe, frozenset[str]]:
+    """By probe, the values of which it must give one for the expression to hold."""
     kind = expression[0]
-    if kind == "exact":
-        return {expression[1]: frozenset((expression[2],))}
-    found: dict[str, frozenset[str]] = {}
+    if kind in _COMPARING:
+        _, name, text = expression
+        return {Probe(kind, name, 0 if kind == "exact" else len(text)): frozenset((text,))}
+    found: dict[Probe, frozenset[str]] = {}
     if kind == "all":
         for part in map(_required, expression[1]):
-            for name, values in part.items():
-                found[name] = found.get(name, values) & values
+            for probe, values in part.items():
+                found[probe] = found.get(probe, values) & values
     elif kind == "any":
         first, *others = map(_required, expression[1])
-        for name, values in first.items():
-            if all(name in other for other in others):
-                found[name] = values.union(*(other[name] for other in others))
+        for probe, values in first.items():
+            if all(probe in other for other in others):
+                found[probe] = values.union(*(other[probe] for other in others))
     return found
 
 

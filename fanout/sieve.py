@@ -1,10 +1,10 @@
 """Sieves: the filtered subscriptions of one pattern, and which of them an event passes to.
 
 Subscriptions with equal filters are one cohort, whose filter is asked once for an event, whatever their number. A
-filter that requires an attribute to have one of certain values (`exact`, alone or within `all`; `any` of such) lies
-under these values, so that events with others never meet it: 10,000 of those cost an event one look-up. What all
-other filters, and those that meet at one value, may cost together is bounded, by a `Load`; who would exceed it is
-refused when he subscribes, so that nobody waits when somebody publishes.
+filter that requires an attribute to be a certain text, or to begin or end with it (`exact`, `prefix`, `suffix`, alone
+or within `all`; `any` of such), lies under that text, so that events with others never meet it: 10,000 of those cost an
+event one look-up. What all other filters, and those that meet at one text, may cost together is bounded, by a `Load`;
+who would exceed it is refused when he subscribes, so that nobody waits when somebody publishes.
 """
 
 from __future__ import annotations
@@ -15,55 +15,55 @@ from typing import TypeVar
 
 from fanout.address import Pattern
 from fanout.errors import FiltersTooCostly
-from fanout.filters import Filter
+from fanout.filters import Filter, Probe
 from fanout.plan import Cohort
 from fanout.subscription import Subscription
 
 T = TypeVar("T", bound=Hashable)
 
-MAX_COST = 1024
+MAX_COST = 512
 """Comparisons that an event may take by filters that it must be asked whatever its attributes are."""
-MAX_VALUE_COST = 128
-"""The same by filters that lie under one value; the further ones lie with those that are always asked."""
-MAX_NAMES = 16
-"""Attributes by whose values filters lie; the same then."""
+MAX_VALUE_COST = 64
+"""The same by filters that lie under one text; the further ones lie with those that are always asked."""
+MAX_PROBES = 32
+"""Looks at attributes, and at the beginnings and ends of some length; the same then."""
 
 
 class Load:
     """What filters may cost an event: those of one concrete pattern, or of all of a relay's wildcards together."""
 
-    __slots__ = ("_names", "_rest", "_values")
+    __slots__ = ("_probes", "_rest", "_values")
 
     def __init__(self) -> None:
         self._rest = 0
-        self._values: Counter[tuple[str, str]] = Counter()
-        self._names: Counter[str] = Counter()
+        self._values: Counter[tuple[Probe, str]] = Counter()
+        self._probes: Counter[Probe] = Counter()
 
-    def place(self, filter: Filter) -> str | None:
-        """The attribute under whose values a new filter is to lie, or None. Raises `FiltersTooCostly`."""
-        found: str | None = None
+    def place(self, filter: Filter) -> Probe | None:
+        """The probe under whose texts a new filter is to lie, or None. Raises `FiltersTooCostly`."""
+        found: Probe | None = None
         cost, least = _cost_under(filter), MAX_VALUE_COST + 1
-        for name, values in filter.required.items():
-            if name in self._names or len(self._names) < MAX_NAMES:
-                fullest = max((self._values[name, value] for value in values), default=0) + cost
+        for probe, values in filter.required.items():
+            if probe in self._probes or len(self._probes) < MAX_PROBES:
+                fullest = max((self._values[probe, value] for value in values), default=0) + cost
                 if fullest < least:
-                    found, least = name, fullest
+                    found, least = probe, fullest
         if found is None and self._rest + filter.cost > MAX_COST:
             raise FiltersTooCostly(
                 "The filters on these addresses take as many comparisons already as an event may cost. "
-                "Use one that others use, or require an exact value of an attribute."
+                "Use one that others use, or have it require an exact text, beginning or end of an attribute."
             )
         return found
 
-    def change(self, filter: Filter, name: str | None, times: int) -> None:
-        """Count a filter in (`times` 1) or out (-1) that lies under the values of `name`, or of none."""
-        if name is None:
+    def change(self, filter: Filter, probe: Probe | None, times: int) -> None:
+        """Count a filter in (`times` 1) or out (-1) that lies under this probe, or under none."""
+        if probe is None:
             self._rest += times * filter.cost
             return
-        _count(self._names, name, times)
+        _count(self._probes, probe, times)
         cost = times * _cost_under(filter)
-        for value in filter.required[name] if cost else ():
-            _count(self._values, (name, value), cost)
+        for value in filter.required[probe] if cost else ():
+            _count(self._values, (probe, value), cost)
 
 
 class Sieve:
@@ -74,9 +74,9 @@ class Sieve:
     def __init__(self, relay: str, pattern: Pattern, load: Load) -> None:
         self.everybody = Cohort(relay, pattern)
         self._load = load
-        self._cohorts: dict[Filter, tuple[Cohort, str | None]] = {}  # and the attribute under which it lies
+        self._cohorts: dict[Filter, tuple[Cohort, Probe | None]] = {}  # and under which it lies
         self._asked: dict[Cohort, Filter] = {}  # for every event
-        self._indexed: dict[str, dict[str, dict[Cohort, Filter | None]]] = {}  # None: the value alone decides
+        self._indexed: dict[Probe, dict[str, dict[Cohort, Filter | None]]] = {}  # None: the text alone decides
 
     def check(self, filter: Filter) -> None:
         """Raises `FiltersTooCostly` if a subscription with this filter would be refused."""
@@ -96,49 +96,49 @@ class Sieve:
         filter = subscription.filter
         assert filter is not None
         self.everybody.leave(subscription)
-        cohort, name = self._cohorts[filter]
+        cohort, probe = self._cohorts[filter]
         cohort.leave(subscription)
         if not cohort.gates:
-            self._remove(filter, cohort, name)
+            self._remove(filter, cohort, probe)
 
     def passed(self, attributes: Mapping[str, str]) -> list[Cohort]:
         """The cohorts whose filter holds for an event with these attributes, each once."""
         found = [cohort for cohort, filter in self._asked.items() if filter.holds(attributes)]
-        for name, by_value in self._indexed.items():
-            candidates = by_value.get(attributes[name])
+        for probe, by_value in self._indexed.items():
+            candidates = by_value.get(probe.of(attributes))
             if candidates is not None:
                 found += [c for c, filter in candidates.items() if filter is None or filter.holds(attributes)]
         return found
 
     def _insert(self, filter: Filter) -> None:
-        name = self._load.place(filter)
-        self._load.change(filter, name, 1)
+        probe = self._load.place(filter)
+        self._load.change(filter, probe, 1)
         cohort = Cohort(self.everybody.relay, self.everybody.pattern)
-        self._cohorts[filter] = cohort, name
-        if name is None:
+        self._cohorts[filter] = cohort, probe
+        if probe is None:
             self._asked[cohort] = filter
             return
-        by_value = self._indexed.setdefault(name, {})
-        for value in filter.required[name]:
+        by_value = self._indexed.setdefault(probe, {})
+        for value in filter.required[probe]:
             by_value.setdefault(value, {})[cohort] = None if filter.is_membership else filter
 
-    def _remove(self, filter: Filter, cohort: Cohort, name: str | None) -> None:
-        self._load.change(filter, name, -1)
+    def _remove(self, filter: Filter, cohort: Cohort, probe: Probe | None) -> None:
+        self._load.change(filter, probe, -1)
         del self._cohorts[filter]
-        if name is None:
+        if probe is None:
             del self._asked[cohort]
             return
-        by_value = self._indexed[name]
-        for value in filter.required[name]:
+        by_value = self._indexed[probe]
+        for value in filter.required[probe]:
             del by_value[value][cohort]
             if not by_value[value]:
                 del by_value[value]
         if not by_value:
-            del self._indexed[name]
+            del self._indexed[probe]
 
 
 def _cost_under(filter: Filter) -> int:
-    """What it costs an event that has one of the values under which it lies."""
+    """What it costs an event that has one of the texts under which it lies."""
     return 0 if filter.is_membership else filter.cost
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.wire.native.cloudevents import encode_envelope
 from fanout.errors import InvalidFilter
 from fanout.event import Event
-from fanout.filters import MAX_CHARACTERS, MAX_COMPARISONS, MAX_DEPTH, Attributes, Filter, parse_filter
+from fanout.filters import MAX_CHARACTERS, MAX_COMPARISONS, MAX_DEPTH, Attributes, Filter, Probe, parse_filter
 
 TEXTS = ["a", "b", "ab", "aab", "fanway.event", "/x", "text/plain", "1.0"]
 NAMES = ["type", "source", "subject", "id", "time", "datacontenttype", "specversion", "fanwayaddress", "colour"]
@@ -103,14 +103,14 @@ def test_equal_filters_give_equal_answers(one: Any, other: Any, event: Event) ->
 
 
 @given(FILTERS, EVENTS)
-def test_what_passes_has_each_required_value_and_where_that_decides_nothing_else_is_needed(
+def test_what_passes_has_each_required_text_and_where_that_decides_nothing_else_is_needed(
     value: Any, event: Event
 ) -> None:
     found = parse_filter(value)
     if found is None:
         return
     attributes = Attributes(event)
-    has_all = all(attributes[name] in values for name, values in found.required.items())
+    has_all = all(probe.of(attributes) in texts for probe, texts in found.required.items())
     if found.matches(event):
         assert has_all
     if found.is_membership:
@@ -135,20 +135,26 @@ def test_filters_that_ask_the_same_are_equal_however_written(same: list[Any]) ->
     assert all(parse_filter(read(value).value) == read(value) for value in same)
 
 
+TYPE, SUBJECT, SUBJECT_BEGINS = Probe("exact", "type"), Probe("exact", "subject"), Probe("prefix", "subject", 2)
+
+
 @pytest.mark.parametrize(
     ("value", "required", "is_membership"),
     [
-        ({"exact": {"type": "a"}}, {"type": {"a"}}, True),
-        ({"any": [{"exact": {"type": "a"}}, {"exact": {"type": "b"}}]}, {"type": {"a", "b"}}, True),
+        ({"exact": {"type": "a"}}, {TYPE: {"a"}}, True),
+        ({"any": [{"exact": {"type": "a"}}, {"exact": {"type": "b"}}]}, {TYPE: {"a", "b"}}, True),
         ({"any": [{"exact": {"type": "a"}}, {"exact": {"subject": "b"}}]}, {}, False),
-        ({"exact": {"type": "a", "subject": "b"}}, {"type": {"a"}, "subject": {"b"}}, False),
-        ([{"exact": {"type": "a"}}, {"prefix": {"subject": "b"}}], {"type": {"a"}}, False),
-        ([{"exact": {"type": "a"}}, {"exact": {"type": "b"}}], {"type": set()}, False),
+        ({"exact": {"type": "a", "subject": "b"}}, {TYPE: {"a"}, SUBJECT: {"b"}}, False),
+        ([{"exact": {"type": "a"}}, {"prefix": {"subject": "bc"}}], {TYPE: {"a"}, SUBJECT_BEGINS: {"bc"}}, False),
+        ([{"exact": {"type": "a"}}, {"exact": {"type": "b"}}], {TYPE: set()}, False),
         ({"not": {"exact": {"type": "a"}}}, {}, False),
-        ({"prefix": {"type": "a"}}, {}, False),
+        ({"prefix": {"subject": "ab"}}, {SUBJECT_BEGINS: {"ab"}}, True),
+        ({"any": [{"prefix": {"subject": "ab"}}, {"prefix": {"subject": "cd"}}]}, {SUBJECT_BEGINS: {"ab", "cd"}}, True),
+        ({"any": [{"prefix": {"subject": "ab"}}, {"prefix": {"subject": "c"}}]}, {}, False),
+        ({"any": [{"prefix": {"subject": "ab"}}, {"suffix": {"subject": "ab"}}]}, {}, False),
     ],
 )
-def test_what_a_filter_requires_is_found(value: Any, required: dict[str, set[str]], is_membership: bool) -> None:
+def test_what_a_filter_requires_is_found(value: Any, required: dict[Probe, set[str]], is_membership: bool) -> None:
     found = read(value)
     assert (found.required, found.is_membership) == (required, is_membership)
 

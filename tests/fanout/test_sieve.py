@@ -10,9 +10,9 @@ import pytest
 from fanout.address import check_pattern
 from fanout.errors import FiltersTooCostly
 from fanout.event import Event
-from fanout.filters import Attributes, Filter, parse_filter
+from fanout.filters import Attributes, Filter, Probe, parse_filter
 from fanout.router import Router
-from fanout.sieve import MAX_COST, MAX_NAMES, MAX_VALUE_COST, Load, Sieve
+from fanout.sieve import MAX_COST, MAX_PROBES, MAX_VALUE_COST, Load, Sieve
 from fanout.subscription import Verdict
 from fanout.tick import Receipt
 
@@ -41,6 +41,11 @@ def exact(**values: str) -> dict[str, Any]:
     return {"exact": values}
 
 
+def without(**values: str) -> dict[str, Any]:
+    """A filter that every event must be asked."""
+    return {"not": {"exact": values}}
+
+
 def read(value: Any) -> Filter:
     found = parse_filter(value)
     assert found is not None
@@ -59,7 +64,7 @@ def until_refused(add: Callable[[int], object]) -> int:
 
 def test_a_filter_that_many_share_is_asked_once_for_an_event(world: Any, asked: list[Filter]) -> None:
     for _ in range(1000):
-        world.subscribe("a/**", is_exclusive=True, filter={"prefix": {"type": "x"}})
+        world.subscribe("a/**", is_exclusive=True, filter=without(type="y"))
     number = world.publish("a/1", type="xy")
     world.publish("a/2", type="y")
     world.tick.flush()
@@ -83,7 +88,20 @@ def test_of_10000_filters_an_event_meets_only_those_that_require_its_value(world
     assert [number for number, each in enumerate(outlets) if each.outlet.received] == [8]
 
 
-def test_any_of_exact_values_is_met_only_by_these(world: Any, asked: list[Filter]) -> None:
+def test_of_10000_beginnings_and_ends_an_event_meets_only_its_own(world: Any, asked: list[Filter]) -> None:
+    outlets = [
+        world.subscribe("a/**", filter={"suffix" if number % 2 else "prefix": {"type": f".{number:04}."}}).outlet
+        for number in range(10_000)
+    ]
+    for type in (".0006.x", "x.0007.", ".0008.0009.", ".00", ""):
+        world.publish("a/1", type=type)
+    world.tick.flush()
+    got = {number: [offset for _, offset in outlet.received] for number, outlet in enumerate(outlets)}
+    assert {number: offsets for number, offsets in got.items() if offsets} == {6: [1], 7: [2], 8: [3], 9: [3]}
+    assert asked == []
+
+
+def test_any_of_some_texts_is_met_only_by_these(world: Any, asked: list[Filter]) -> None:
     outlet = world.subscribe("a", filter={"any": [exact(type="x"), exact(type="y")]}).outlet
     for type in ("x", "z", "y"):
         world.publish("a", type=type)
@@ -101,33 +119,33 @@ def test_filters_lie_under_the_attribute_that_tells_them_apart(world: Any, asked
 
 @pytest.mark.parametrize("pattern", ["a/**", "a/1"])
 def test_filters_that_every_event_would_be_asked_are_refused_in_time(world: Any, pattern: str) -> None:
-    held = [world.subscribe(pattern, filter={"prefix": {"type": f"x{number}"}}) for number in range(MAX_COST)]
+    held = [world.subscribe(pattern, filter=without(type=f"x{number}")) for number in range(MAX_COST)]
     before, outlet = world.router.snapshot(), world.outlet()
-    for filter in ({"prefix": {"type": "y"}}, {"not": exact(type="y")}):
-        with pytest.raises(FiltersTooCostly, match="require an exact value"):
+    for filter in ({"any": [exact(type="y"), exact(subject="y")]}, without(type="y")):
+        with pytest.raises(FiltersTooCostly, match="require an exact text"):
             world.router.check_filter("a", check_pattern(pattern), read(filter))
         with pytest.raises(FiltersTooCostly):
             world.subscribe(pattern, outlet, filter=filter)
     assert world.router.snapshot() == before
-    world.subscribe(pattern, filter=[exact(type="y"), {"suffix": {"type": "z"}}])  # lies under a value
-    world.subscribe(pattern, filter={"prefix": {"type": "x7"}})  # one that is there already costs nothing more
+    world.subscribe(pattern, filter=[exact(type="y"), without(subject="z")])  # lies under a text
+    world.subscribe(pattern, filter=without(type="x7"))  # one that is there already costs nothing more
     world.router.unsubscribe(held[0])
-    world.subscribe(pattern, outlet, filter={"prefix": {"type": "y"}})
+    world.subscribe(pattern, outlet, filter=without(type="y"))
 
 
 def test_wildcards_of_a_relay_are_counted_together_and_concrete_addresses_each_for_itself(world: Any) -> None:
     for number in range(MAX_COST):
-        world.subscribe(f"a/{number % 2 or '*'}/**", filter={"prefix": {"type": f"x{number}"}})
+        world.subscribe(f"a/{number % 2 or '*'}/**", filter=without(type=f"x{number}"))
     with pytest.raises(FiltersTooCostly):
-        world.subscribe("a/**", filter={"prefix": {"type": "y"}})
-    world.subscribe("a/1", filter={"prefix": {"type": "y"}})
-    world.subscribe("b/**", filter={"prefix": {"type": "y"}})
+        world.subscribe("a/**", filter=without(type="y"))
+    world.subscribe("a/1", filter=without(type="y"))
+    world.subscribe("b/**", filter=without(type="y"))
 
 
-def test_filters_that_meet_at_one_value_are_bounded_too(world: Any, asked: list[Filter]) -> None:
+def test_filters_that_meet_at_one_text_are_bounded_too(world: Any, asked: list[Filter]) -> None:
     """Whoever makes 10,000 that all require the same is refused before an event would meet them all."""
     taken = until_refused(
-        lambda number: world.subscribe("a/**", filter=[exact(type="x"), {"prefix": {"subject": f"s{number}"}}])
+        lambda number: world.subscribe("a/**", filter=[exact(type="x"), without(subject=f"s{number}")])
     )
     assert 0 < taken < 10_000
     world.publish("a/1", type="x")
@@ -148,7 +166,7 @@ def test_attributes_to_look_up_are_bounded(world: Any, asked: list[Filter]) -> N
 
     attributes = Counted(Event("a", 1, "", b""))
     assert sieve.passed(attributes) == []
-    assert attributes.looked_up == MAX_COST + MAX_NAMES
+    assert attributes.looked_up == MAX_COST + MAX_PROBES
 
 
 def test_cycles_of_fresh_filters_leave_nothing(world: Any) -> None:
@@ -162,13 +180,14 @@ def test_cycles_of_fresh_filters_leave_nothing(world: Any) -> None:
             exact(type="t", subject=f"s{number}"),
             {"any": [exact(type=f"t{number}"), exact(type=f"u{number}")]},
             {"prefix": {f"a{number}": "x"}},
+            without(type=f"t{number}"),
         ):
             router.unsubscribe(world.subscribe("a/**", filter=filter))
-    assert (len(sieve._cohorts), len(sieve._asked), len(sieve._indexed["type"])) == (1, 0, 1)
+    assert (len(sieve._cohorts), len(sieve._asked), len(sieve._indexed[Probe("exact", "type")])) == (1, 0, 1)
     router.unsubscribe(keep)
     assert (sieve._cohorts, sieve._indexed, sieve.everybody.outlets()) == ({}, {}, [])
     assert load is not None
-    assert (load._rest, load._names, load._values) == (0, {}, {})
+    assert (load._rest, load._probes, load._values) == (0, {}, {})
     assert plan.sieves == ()
     assert router.is_empty
 
