@@ -124,6 +124,10 @@ class ControlChannel(CommandSocket):
     def prefix(self) -> str:
         return self.address
 
+    @property
+    def count(self) -> int:
+        return self.realm.roster.count_at(self.relay.key, self.address)
+
     def particulars(self) -> Particulars:
         since = self.context.clock() - (self.context.loop.time() - self.since)
         names = {"listener": self.id, "instance": self.instance}

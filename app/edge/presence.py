@@ -14,7 +14,7 @@ is, so that a cursor tells no lies.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from heapq import nsmallest
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
@@ -70,14 +70,11 @@ class Member(Hashable, Protocol):
     def prefix(self) -> str:
         """The same up to its first wildcard."""
 
+    @property
+    def count(self) -> int:
+        """How many of its kind are at just this place."""
+
     def particulars(self) -> Particulars: ...
-
-
-class Holder(Protocol):
-    """Who holds a subscription of the engine: one subscriber, or several that share it."""
-
-    def those_there(self) -> Sequence[Member]:
-        """Those of them who have come and not gone."""
 
 
 class Presence:
@@ -86,17 +83,23 @@ class Presence:
     def __init__(self, realm: Realm) -> None:
         self._realm = realm
         self._numbers = count(1)
+        self._sharers: dict[Member, None] = {}  # in the order in which they came
         self._followings: set[Following] = set()
         self._followed_at = 0.0  # when somebody was last seen to follow
         self._told_after: int | None = None  # the offset after which the history holds all who came and went
 
     # --- who comes and goes ---
 
-    def come(self, member: Member) -> None:
-        """Somebody is there now. Who subscribes to system addresses is not told of: it would be told of itself."""
+    def come(self, member: Member, *, is_sharer: bool = False) -> None:
+        """Somebody is there now. Who subscribes to system addresses is not told of: it would be told of itself.
+
+        `is_sharer`: it shares a subscription with others, so that neither roster nor router know it.
+        """
         if member.relay.is_system:
             return
         member.number = next(self._numbers)
+        if is_sharer:
+            self._sharers[member] = None
         if self._told_after is not None:
             for following in self._followings:
                 following.note(member, is_here=True)
@@ -104,6 +107,7 @@ class Presence:
 
     def go(self, member: Member) -> None:
         """Somebody has gone; to be called once. One that never came is no error."""
+        self._sharers.pop(member, None)
         if member.number and self._told_after is not None:
             for following in self._followings:
                 following.note(member, is_here=False)
@@ -152,12 +156,13 @@ class Presence:
         """Who is there, on one relay or in the whole namespace."""
         roster, router = self._realm.roster, self._realm.router
         keys = {*roster.relay_keys(), *router.relay_keys()} if relay is None else {relay.key}
-        found: list[Member] = []
+        found = [sharer for sharer in self._sharers if relay in (None, sharer.relay)]
         for key in keys - {self._realm.system.key}:
             found += roster.listeners(key)
             for subscription in router.subscribers(key):
-                if subscription.holder is not None:
-                    found += cast(Holder, subscription.holder).those_there()
+                holder = cast(Member | None, subscription.holder)
+                if holder is not None and holder.number:
+                    found.append(holder)
         return found
 
     def page(self, relay: Relay | None, kind: str | None, after: int, limit: int) -> dict[str, Any]:
@@ -181,12 +186,10 @@ class Presence:
 
     def describe(self, member: Member, state: State | None = None) -> dict[str, Any]:
         """A member as data: never a secret. Of one who has left what is still known."""
-        key, place = member.relay.key, member.place
-        is_listener = member.kind == "listener"
         about: dict[str, Any] = {} if state is None else {"state": state}
         about |= {"kind": member.kind, "id": str(member.number), "relay": member.relay.name}
-        about["address" if is_listener else "pattern"] = place
-        about["count"] = (self._realm.roster if is_listener else self._realm.router).count_at(key, place)
+        about["address" if member.kind == "listener" else "pattern"] = member.place
+        about["count"] = member.count
         if state != "left":
             transport, holder, remote_address, since, names = member.particulars()
             about |= {

@@ -32,6 +32,8 @@ class MemberView(Shape):
     listener: str | None = Field(default=None, description="A listener's `sb-hc-id`.")
     instance: str | None = Field(default=None, description="A listener's instance name.")
     session: str | None = Field(default=None, description="The session to which a subscription belongs.")
+    group: str | None = Field(default=None, description="The group in which it shares.")
+    durable: str | None = Field(default=None, description="The durable subscription in which it shares.")
 
 
 class Presence(Shape):

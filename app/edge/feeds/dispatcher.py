@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from app.edge.feeds.feed import SLICE_BYTES
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.reader import Missing, Reader
+from app.edge.presence import Following
 from app.edge.realm import Realm
 from app.edge.wheel import Timer
 from app.errors import RelayError
@@ -80,11 +81,13 @@ class Dispatcher:
         self._is_scheduled = False
         self._timer = Timer(context.wheel)
         self._held: Subscription | None = None
+        self._following: Following | None = None  # of who is there: without being told first who is
 
     def start(self, epoch: str, state: State) -> None:
         """Take up the stream at this state, of this epoch of it."""
         self.epoch = epoch  # of the cursor; the history's own, once it was read
         self.shared = Shared(self.terms, state)
+        self._following = self.realm.presence.follow(self.relay, self.pattern)
         self._held = Subscription(self.relay.key, self.pattern, self, self.may_receive, filter=self.filter)
         self.realm.router.subscribe(self._held)
 
@@ -96,6 +99,8 @@ class Dispatcher:
         if held is not None:
             self.realm.router.unsubscribe(held)
             self.realm.vacate(self.relay)
+        if self._following is not None:
+            self._following.end()
         for consumer in self.consumers:
             if error is not None:
                 consumer.on_over(error)

@@ -214,8 +214,9 @@ class Feed:
     def prefix(self) -> str:
         return self.pattern.prefix
 
-    def those_there(self) -> tuple[Feed, ...]:
-        return (self,) if self.number else ()
+    @property
+    def count(self) -> int:
+        return self.mouth.realm.router.count_at(self.relay.key, self.place)
 
     def particulars(self) -> Particulars:
         client = self._client
@@ -320,7 +321,9 @@ class Feed:
             events = self._reader.read(self.offset, size)
         except Missing as missing:
             reached, self.offset = self.offset, missing.to
-            self.send_gap(Gap(Cursor(history.epoch, reached), Cursor(history.epoch, missing.to), "history"))
+            gap = Gap(Cursor(history.epoch, reached), Cursor(history.epoch, missing.to), "history")
+            self.send_gap(gap)
+            self._note(gap)
             return ()
         except LookupError:
             self._tell_gap()
@@ -346,14 +349,16 @@ class Feed:
             after, gap = history.resume(reached)
             if self._starts_with_retained and (retained := history.retained) is not None:
                 self._walk = Walk(retained, self.pattern, after, after=self.offset, is_torn=True)
+                if gap is not None:
+                    self._note(gap)  # one, though it is told in pieces
                 return
             self.offset = after
         else:
             reached = reached if following.call is None else following.call.cursor
             self.offset, gap = history.head, Gap(reached, following.call_roll(), "history")
         if gap is not None:
-            self.send_gap(gap)
             self._note(gap)
+            self.send_gap(gap)
 
     def _note(self, gap: Gap) -> None:
         self.mouth.realm.slowness.note_gap(self.mouth, (self,), gap.from_, gap.to, gap.why)

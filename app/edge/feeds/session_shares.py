@@ -9,8 +9,10 @@ from app.access.grant import Grant
 from app.edge.feeds.dispatcher import Dispatcher
 from app.edge.feeds.durable import Durable
 from app.edge.feeds.gate import Gate
+from app.edge.presence import Kind, Particulars
 from app.errors import BadRequest, ClaimMissing, EndpointNotFound, RelayError, UnknownDelivery
 from app.namespace import Relay, Right
+from app.wire.native.query import SESSION_PROTOCOL
 from app.wire.native.session import Ack, Credit, Nack, Sub
 from app.wire.native.session_frames import (
     encode_delivery,
@@ -75,6 +77,7 @@ class SessionShares:
         share = self._shares.pop(sub)
         if share is not None:
             share.dispatcher.leave(share)
+            self._session.realm.presence.go(share)
 
     def ack(self, message: Ack) -> None:
         """Raises EndpointNotFound."""
@@ -131,11 +134,13 @@ class SessionShares:
 
     def _join(self, message: Sub, dispatcher: Dispatcher, credit: int | None) -> None:
         session = self._session
-        share = SessionShare(session, self, message.sub, dispatcher, credit)
+        share = SessionShare(session, self, message, dispatcher, credit)
         self._shares[message.sub] = share
         answer = (message.r, message.sub, dispatcher.relay.name, dispatcher.cursor)
         session.outflow.write(encode_subscribed(*answer, is_behind=False))
         dispatcher.join(share)
+        if message.sub in self._shares:
+            session.realm.presence.come(share, is_sharer=True)
 
     def lose(self, sub: int, error: RelayError) -> None:
         """It ends, not by its client's wish."""
@@ -163,13 +168,18 @@ class SessionShares:
 class SessionShare:
     """One part; what is dealt to it is written as `dl`."""
 
+    kind: Kind = "subscriber"
+
     def __init__(
-        self, session: SessionSocket, shares: SessionShares, sub: int, dispatcher: Dispatcher, credit: int | None
+        self, session: SessionSocket, shares: SessionShares, message: Sub, dispatcher: Dispatcher, credit: int | None
     ) -> None:
         self.dispatcher = dispatcher
+        self.number = 0
+        self._since = session.realm.now()
         self._session = session
         self._shares = shares
-        self._sub = sub
+        self._sub = message.sub
+        self._sharing = message.sharing
         gate = Gate.of(session.lease.grant, dispatcher.relay)
         self._outflow = session.outflow
         self.member = Member(gate, self._is_ready, credit)
@@ -189,6 +199,30 @@ class SessionShare:
 
     def on_over(self, error: RelayError) -> None:
         self._shares.lose(self._sub, error)
+
+    # --- who it is, for those who ask who is there ---
+
+    @property
+    def relay(self) -> Relay:
+        return self.dispatcher.relay
+
+    @property
+    def place(self) -> str:
+        return self.dispatcher.pattern.text
+
+    @property
+    def prefix(self) -> str:
+        return self.dispatcher.pattern.prefix
+
+    @property
+    def count(self) -> int:
+        return len(self.dispatcher.consumers)
+
+    def particulars(self) -> Particulars:
+        session, sharing = self._session, self._sharing or Sharing()
+        names = {"session": session.session_id, "group": sharing.group, "durable": sharing.durable}
+        holder = session.lease.grant.holder
+        return Particulars(SESSION_PROTOCOL, holder, session.peer_address(), self._since, names)
 
     def _is_ready(self) -> bool:
         return not self._outflow.is_paused

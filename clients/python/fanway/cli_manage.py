@@ -165,7 +165,7 @@ def relay_who(gateway: Gateway, name: str | None, kind: str | None, as_json: boo
 
 
 def _who(item: dict[str, Any]) -> str:
-    names = ("instance", "listener", "session")
+    names = ("group", "durable", "instance", "listener", "session")
     place = item.get("address") or item.get("pattern")
     known_as = next((item[name] for name in names if item.get(name)), "-")
     columns = (item["kind"], place, item["transport"], item["holder"], item["remoteAddress"], item["since"], known_as)

@@ -190,6 +190,36 @@ async def test_past_events_alone_are_told_to_who_asks_for_them(world: World) -> 
             assert types == ["ready", "presence.followed", "presence.joined", "presence.left"]
 
 
+@pytest.mark.parametrize("sharing", [{"group": "workers"}, {"durable": "mail"}], ids=["group", "durable"])
+async def test_each_of_those_who_share_a_subscription_is_told(world: World, sharing: dict[str, str]) -> None:
+    async with ndjson(world, EVERYBODY) as stream, session(world) as first, session(world) as second:
+        await stream.event()
+        await stream.event()
+        await first.subscribe(1, "orders/**", **sharing)
+        joined = (await stream.event())["data"]
+        assert (joined["pattern"], joined["count"], joined["session"]) == ("orders/**", 1, first.hi["session"])
+        assert sharing.items() <= joined.items()
+        await second.subscribe(1, "orders/**", **sharing)
+        assert (await stream.event())["data"]["count"] == 2
+        listed = (await world.client.get("/-/api/presence?relay=orders", headers=world.auth())).json()
+        assert [each["session"] for each in listed["members"]] == [first.hi["session"], second.hi["session"]]
+        async with ndjson(world, EVERYBODY) as late:
+            states = [(await late.event())["data"].get("state") for _ in range(4)]
+            assert states == [None, "here", "here", "complete"]
+        await first.send("unsub", sub=1)
+        left = (await stream.event())["data"]
+        assert (left["state"], left["id"], left["count"]) == ("left", joined["id"], 1)
+
+
+async def test_those_who_share_are_told_who_comes_and_goes_without_everybody_first(world: World) -> None:
+    async with socket(world, "shop/**"), session(world) as peer:
+        await peer.subscribe(1, EVERYBODY, group="watchers")
+        async with socket(world, "orders/eu"):
+            told = [await peer.next() for _ in range(2)]
+            assert [header["t"] for header, _ in told] == ["dl", "dl"]
+            assert [json.loads(payload).get("pattern") for _, payload in told] == [None, "orders/eu"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [

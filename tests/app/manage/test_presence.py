@@ -39,6 +39,8 @@ async def test_listeners_and_subscribers_are_listed_in_the_order_in_which_they_c
             "listener": None,
             "instance": None,
             "session": None,
+            "group": None,
+            "durable": None,
         }
         assert (listener["address"], listener["listener"], third["session"]) == ("shop/price", "7", peer.hi["session"])
         told = [(await stream.event())["data"].get("id") for _ in range(5)]

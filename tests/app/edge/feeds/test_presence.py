@@ -108,6 +108,8 @@ class FakeListener:
         self.number = 0
         self.relay, self.place, self.prefix = relay, address, address
 
+    count = 1
+
     def particulars(self) -> Particulars:
         return Particulars("websocket", "rule x", "192.0.2.2", 1.0, {"listener": None})
 
