@@ -105,15 +105,16 @@ class Router:
         sieve = interest.sieves.get(pattern.text) or self._new_sieve(interest, relay_key, pattern)
         sieve.check(filter)
 
-    def subscribe(self, subscription: Subscription) -> None:
+    def subscribe(self, subscription: Subscription, *, is_admitted: bool = False) -> None:
         """Begin: it gets what is published from now on. What was published before is flushed first.
 
-        Raises `FiltersTooCostly`; ValueError if it would break an outlet's promise to be exclusive.
+        Raises `FiltersTooCostly`, unless it `is_admitted`: it was taken before, and only comes back. Raises ValueError
+        if it would break an outlet's promise to be exclusive.
         """
         held = self._held.get(subscription.outlet, [])
         if held and (subscription.is_exclusive or held[0].is_exclusive):
             raise ValueError("an exclusive outlet has one subscription")
-        if subscription.filter is not None:
+        if subscription.filter is not None and not is_admitted:
             self.check_filter(subscription.relay, subscription.pattern, subscription.filter)
         self._tick.flush()
         self._held.setdefault(subscription.outlet, []).append(subscription)

@@ -39,8 +39,16 @@ class Load:
         self._values: Counter[tuple[Probe, str]] = Counter()
         self._probes: Counter[Probe] = Counter()
 
+    def check(self, filter: Filter) -> None:
+        """Raises `FiltersTooCostly` if a new filter would cost an event more than it may."""
+        if self.place(filter) is None and self._rest + filter.cost > MAX_COST:
+            raise FiltersTooCostly(
+                "The filters on these addresses take as many comparisons already as an event may cost. "
+                "Use one that others use, or have it require an exact text, beginning or end of an attribute."
+            )
+
     def place(self, filter: Filter) -> Probe | None:
-        """The probe under whose texts a new filter is to lie, or None. Raises `FiltersTooCostly`."""
+        """The probe under whose texts a new filter is to lie, or None."""
         found: Probe | None = None
         cost, least = _cost_under(filter), MAX_VALUE_COST + 1
         for probe, values in filter.required.items():
@@ -48,11 +56,6 @@ class Load:
                 fullest = max((self._values[probe, value] for value in values), default=0) + cost
                 if fullest < least:
                     found, least = probe, fullest
-        if found is None and self._rest + filter.cost > MAX_COST:
-            raise FiltersTooCostly(
-                "The filters on these addresses take as many comparisons already as an event may cost. "
-                "Use one that others use, or have it require an exact text, beginning or end of an attribute."
-            )
         return found
 
     def change(self, filter: Filter, probe: Probe | None, times: int) -> None:
@@ -81,10 +84,9 @@ class Sieve:
     def check(self, filter: Filter) -> None:
         """Raises `FiltersTooCostly` if a subscription with this filter would be refused."""
         if filter not in self._cohorts:
-            self._load.place(filter)
+            self._load.check(filter)
 
     def join(self, subscription: Subscription) -> None:
-        """Raises `FiltersTooCostly`."""
         filter = subscription.filter
         assert filter is not None
         if filter not in self._cohorts:

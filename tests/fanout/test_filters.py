@@ -218,6 +218,26 @@ def test_bad_filters_are_refused_with_a_sentence(value: Any, words: str) -> None
     assert len(str(caught.value)) < 200
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(["exact", "prefix", "all", "any", "not", "sql", "type"]), inner, max_size=2),
+    ),
+)
+
+
+@given(JSON)
+def test_any_json_is_a_filter_or_refused_as_one(value: Any) -> None:
+    """S50."""
+    try:
+        found = parse_filter(value)
+    except InvalidFilter as refused:
+        assert len(str(refused)) < 200  # noqa: PT017 (most are refused, some are not)
+    else:
+        assert (found is None) == (value == [])
+
+
 def test_as_much_as_is_allowed_is_read() -> None:
     assert read(nested(MAX_DEPTH - 2)) == read({"not": {"exact": {"type": "a"}}})
     deep = {"all": [{"any": [{"not": {"exact": {f"a{one}": "x", f"b{one}": "y"}}} for one in range(32)]}]}

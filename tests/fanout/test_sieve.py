@@ -133,6 +133,21 @@ def test_filters_that_every_event_would_be_asked_are_refused_in_time(world: Any,
     world.subscribe(pattern, outlet, filter=without(type="y"))
 
 
+def test_what_was_taken_before_comes_back_whatever_it_costs(world: Any) -> None:
+    for number in range(MAX_COST):
+        world.subscribe("a/**", filter=without(type=f"x{number}"))
+    late = world.subscribe("a/**", filter=without(type="x1"))
+    world.router.unsubscribe(late)
+    late.filter = read(without(type="y"))
+    world.router.subscribe(late, is_admitted=True)
+    world.publish("a/1", type="y")
+    world.publish("a/1", type="x")
+    world.tick.flush()
+    assert late.outlet.received == [("a/1", 2)]
+    with pytest.raises(FiltersTooCostly):
+        world.subscribe("a/**", filter=without(type="z"))
+
+
 def test_wildcards_of_a_relay_are_counted_together_and_concrete_addresses_each_for_itself(world: Any) -> None:
     for number in range(MAX_COST):
         world.subscribe(f"a/{number % 2 or '*'}/**", filter=without(type=f"x{number}"))
@@ -155,7 +170,13 @@ def test_filters_that_meet_at_one_text_are_bounded_too(world: Any, asked: list[F
 
 def test_attributes_to_look_up_are_bounded(world: Any, asked: list[Filter]) -> None:
     sieve = Sieve("a", check_pattern("a/**"), Load())
-    assert until_refused(lambda number: sieve._insert(read(exact(**{f"a{number}": "x"})))) < 10_000
+
+    def insert(number: int) -> None:
+        filter = read(exact(**{f"a{number}": "x"}))
+        sieve.check(filter)
+        sieve._insert(filter)
+
+    assert until_refused(insert) < 10_000
 
     class Counted(Attributes):
         looked_up = 0

@@ -89,7 +89,7 @@ class Dispatcher:
         self.shared = Shared(self.terms, state)
         self._following = self.realm.presence.follow(self.relay, self.pattern)
         self._held = Subscription(self.relay.key, self.pattern, self, self.may_receive, filter=self.filter)
-        self.realm.router.subscribe(self._held)
+        self.realm.router.subscribe(self._held, is_admitted=True)  # it was, perhaps before a restart
 
     def close(self, error: RelayError | None = None) -> None:
         """No event of it is delivered from now on; consumers that are still here are told why."""

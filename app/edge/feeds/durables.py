@@ -168,6 +168,8 @@ class Durables:
             raise Unsupported(f"The relay '{relay.name}' keeps no events, which a durable subscription reads.")
         if len(self._all.get(relay, {})) >= MOST_OF_RELAY:
             raise QuotaExceeded(f"A relay has at most {MOST_OF_RELAY} durable subscriptions.")
+        if filter is not None:
+            realm.router.check_filter(relay.key, pattern, filter)  # once: after a restart it is taken up in any case
         settings = Settings.of(pattern, filter, Owner.of(grant, self._context.clock()), wanted)
         if settings.dead_letter:
             target, address = may_publish(realm, grant, settings.dead_letter, is_secure=True)
