@@ -33,6 +33,7 @@ _NO_FLAG = (
     "deadlines",
     "budgets",
     "history",
+    "push",
     "identity",
     "arm",
     "azure",

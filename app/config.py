@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -22,8 +22,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from app.hosts import is_loopback
+from app.hosts import Bind, is_loopback, parse_bind
 from app.identity import Identity
+from app.push.options import Push
 from app.wire.azure.choices import Choices
 
 PREFIX = "FANWAY_"
@@ -36,13 +37,6 @@ _NOT_OURS = re.compile(
 
 class ConfigurationError(ValueError):
     """A setting or provisioning file that cannot be used; the text names the place and what is wrong."""
-
-
-class Bind(NamedTuple):
-    """Where to listen: a host name or address without brackets, and a port (0: any free one)."""
-
-    host: str
-    port: int
 
 
 class _Part(BaseModel):
@@ -251,6 +245,7 @@ class Settings(BaseSettings):
     deadlines: Deadlines = Field(default=Deadlines(), description="")
     budgets: Budgets = Field(default=Budgets(), description="")
     history: HistoryDefaults = Field(default=HistoryDefaults(), description="")
+    push: Push = Field(default=Push(), description="")
     identity: Identity = Field(default=Identity(), description="")
     arm: Arm = Field(default=Arm(), description="")
     azure: Choices = Field(default=Choices(), description="")
@@ -297,17 +292,6 @@ class Settings(BaseSettings):
     @property
     def allows_dynamic_relays(self) -> bool:
         return self.is_for_development if self.dynamic_relays is None else self.dynamic_relays
-
-
-def parse_bind(text: str) -> Bind:
-    """HOST:PORT or [IPV6]:PORT; raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not bare or "[" in bare or (":" in bare) != (bare != host) or not re.fullmatch("[0-9]{1,5}", port):
-        raise ValueError("should be HOST:PORT, such as 127.0.0.1:8480 or [::1]:8480")
-    if int(port) > 65535:
-        raise ValueError("should have a port of at most 65535")
-    return Bind(bare, int(port))
 
 
 def load_settings(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:

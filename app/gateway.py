@@ -25,7 +25,7 @@ import uvloop
 from app.access.authorize import Authorizer
 from app.access.client_certificate import Certificates
 from app.access.operator import Operators, StaticToken, WebTokenOperators
-from app.config import Arm, ConfigurationError, Settings, parse_bind
+from app.config import Arm, ConfigurationError, Settings
 from app.edge import nettcp
 from app.edge.context import Context
 from app.edge.feeds.appender import Appender
@@ -36,11 +36,13 @@ from app.edge.seam import bind
 from app.edge.server import EdgeServer, Listen
 from app.edge.wheel import Wheel
 from app.emulator import Emulator, MovableClock
-from app.hosts import Hosts, host_name
+from app.hosts import Hosts, host_name, parse_bind
 from app.manage.api import create_api
 from app.manage.arm.application import ArmDoor
 from app.manage.arm.endpoint import Endpoint, Ports, find_endpoint
 from app.namespace import Change, Namespace, Relay
+from app.push.connect import Resolve, Resolver
+from app.pushing import Pushing
 from app.startup import open_registry, open_vouchers
 from app.tls import open_certificates
 from app.wire.azure.choices import Choices
@@ -69,12 +71,19 @@ class Started(NamedTuple):
 
 
 class Gateway:
-    """One node. `clock` is unix seconds; a program that embeds it keeps its own signals."""
+    """One node. `clock` is unix seconds; a program that embeds it keeps its own signals. `resolve` looks the hosts of
+    sinks up; left out: as the system does."""
 
     def __init__(
-        self, settings: Settings, *, clock: Callable[[], float] = time.time, handles_signals: bool = False
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        handles_signals: bool = False,
+        resolve: Resolve | None = None,
     ) -> None:
         self.settings = settings
+        self._resolver = Resolver() if resolve is None else resolve
         self._clock = MovableClock(clock) if settings.emulator else clock
         self._handles_signals = handles_signals
         self.emulator: Emulator | None = None
@@ -92,6 +101,9 @@ class Gateway:
             self.vouchers = open_vouchers(self.settings)
             self.context = self._build_context()
             await self.context.durables.load()
+            self.pushing = Pushing(self.context, self.opened.pushes, self._resolver)
+            undo.push_async_callback(self.pushing.stop, 0.0)
+            await self.pushing.start()
             self.tls = open_certificates(self.settings, self.opened.folder, self.hosts, self.registry.namespaces)
             if isinstance(self._clock, MovableClock):
                 self.emulator = Emulator(self.opened, self.context, self._clock)
@@ -121,6 +133,9 @@ class Gateway:
     async def wait(self) -> None:
         """Until the gateway has stopped, by `stop` or by a signal."""
         await self._serving
+        await self.pushing.stop(self.settings.deadlines.close_seconds)
+        if isinstance(self._resolver, Resolver):
+            self._resolver.close()
         await self.context.durables.close()
         self.context.wheel.stop()
         await self.vouchers.close()

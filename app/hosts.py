@@ -1,4 +1,4 @@
-"""Which namespace a host name belongs to. Never a fallback: a name that is nobody's gets 404.
+"""Which namespace a host name belongs to, and where to listen. Never a fallback: a name that is nobody's gets 404.
 
 The names of this machine, and that of the advertised URL, are the primary namespace's own unless another has one of
 them as an alias. The one exception is a gateway with a single namespace that listens on loopback only, or is an
@@ -174,3 +174,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class Bind(NamedTuple):
+    """Where to listen: a host name or address without brackets, and a port (0: any free one)."""
+
+    host: str
+    port: int
+
+
+def parse_bind(text: str) -> Bind:
+    """HOST:PORT or [IPV6]:PORT; raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or "[" in bare or (":" in bare) != (bare != host) or not re.fullmatch("[0-9]{1,5}", port):
+        raise ValueError("should be HOST:PORT, such as 127.0.0.1:8480 or [::1]:8480")
+    if int(port) > 65535:
+        raise ValueError("should have a port of at most 65535")
+    return Bind(bare, int(port))

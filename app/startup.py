@@ -19,6 +19,7 @@ from app.store.folder import DataFolder
 from app.store.journal import Journal, open_journal
 from app.store.log import EventLog
 from app.store.migrator import JOURNAL, Migration, find_migrations, migrate, pending
+from app.store.pushes import Pushes
 from app.store.registry import Registry
 from app.store.revocations import Revocations
 from app.store.settings import RelaySettings
@@ -33,6 +34,7 @@ class Opened:
 
     registry: Registry
     revocations: Revocations
+    pushes: Pushes
     journal: Journal
     log: EventLog
     folder: DataFolder
@@ -102,7 +104,8 @@ async def open_registry(settings: Settings, clock: Callable[[], float] = time.ti
         await database.close()
         raise
     is_first_start = is_first_start and not settings.emulator
-    return Opened(registry, revocations, journal, log, folder, namespace, is_first_start, token, settings.emulator)
+    pushes, emulated = Pushes(database), settings.emulator
+    return Opened(registry, revocations, pushes, journal, log, folder, namespace, is_first_start, token, emulated)
 
 
 async def _open(settings: Settings, folder: DataFolder) -> Database:

@@ -20,6 +20,7 @@ from app.access.sas import make_token
 from app.config import Settings
 from app.gateway import Gateway
 from app.namespace import Namespace
+from app.push.connect import Resolve
 
 KEY_NAME = "RootManageSharedAccessKey"
 KEY = "root-key-of-the-test-world"
@@ -266,6 +267,7 @@ async def running_gateway(
     relays: list[dict[str, Any]] | None = None,
     rules: list[dict[str, Any]] | None = None,
     tls: bool = False,
+    resolve: Resolve | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """A gateway with the root key `KEY` and these relays (`RELAYS` by default)."""
@@ -284,6 +286,7 @@ async def running_gateway(
             **settings,
         ),
         clock=clock,
+        resolve=resolve,
     )
     started = await gateway.start()
     async with contextlib.AsyncExitStack() as cleanup:

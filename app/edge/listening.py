@@ -6,8 +6,8 @@ import contextlib
 import resource
 import socket
 
-from app.config import Bind
 from app.edge.server import BACKLOG, Listen
+from app.hosts import Bind
 
 WANTED_FILES = 1 << 20
 

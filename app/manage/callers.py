@@ -16,6 +16,7 @@ from app.errors import ClaimMissing, EndpointNotFound
 from app.hosts import Hosts
 from app.manage.audit import identify
 from app.manage.emulator import Emulation
+from app.manage.pushing import Pushing
 from app.manage.shapes import FailureBody, RelayView
 from app.namespace import Namespace, Relay, Right, fold
 from app.store.registry import Registry
@@ -41,6 +42,9 @@ class Context(Protocol):
 
     @property
     def operators(self) -> Operators: ...
+
+    @property
+    def pushing(self) -> Pushing: ...
 
     @property
     def emulator(self) -> Emulation | None:

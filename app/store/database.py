@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -14,6 +15,8 @@ from typing import Any
 import aiosqlite
 
 from app.errors import StoreUnavailable
+
+logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at debug it shows all values, keys among them
 
 
 class Database:

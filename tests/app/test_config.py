@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Bind, ConfigurationError, Settings, load_settings, parse_bind
+from app.config import ConfigurationError, Settings, load_settings
+from app.hosts import Bind, parse_bind
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ import uvloop
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from worlds import World, running_gateway
 
 from app.manage.api import create_api
@@ -84,7 +85,9 @@ def settled(case: schemathesis.Case, **names: str) -> None:
 @ours.parametrize()
 @BOUNDED
 def test_our_management_is_as_described(case: schemathesis.Case, world: World) -> None:
-    case.call_and_validate(base_url=world.url, headers=world.auth())
+    # No schema says which URL may be a sink, and what a filter is: such calls may be refused.
+    excluded = [positive_data_acceptance] if case.path == "/-/api/subscriptions" else []
+    case.call_and_validate(base_url=world.url, headers=world.auth(), excluded_checks=excluded)
 
 
 @azure.exclude(path_regex="namespaceName").parametrize()

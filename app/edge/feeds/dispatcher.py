@@ -185,6 +185,16 @@ class Dispatcher:
         self._settled()
         return unknown
 
+    def reject(self, holder: object, number: int, reason: str) -> None:
+        """No attempt can help with this delivery; nothing is done where it is not under way to this holder."""
+        if self.shared.reject(holder, number, reason) is not None:
+            self._settled()
+
+    def give_back(self, holder: object, number: int) -> None:
+        """This delivery was not tried, so that it does not count; the same."""
+        if self.shared.give_back(holder, number, self.context.wheel.now()) is not None:
+            self._settled()
+
     def note_gap(self, gap: Gap) -> None:
         """Tell everybody that events are missing; if nobody is here, whoever comes first."""
         self.gaps += 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from app.edge.feeds.beginning import Beginning
 from app.edge.feeds.callers import may_publish
 from app.edge.feeds.dispatcher import Dispatcher
 from app.edge.feeds.gate import Gate
@@ -151,6 +152,16 @@ class Durable(Dispatcher):
         """Its owner is here with a grant of now."""
         self.settings = replace(self.settings, owner=owner)
         self.review()
+
+    def seek(self, beginning: Beginning) -> None:
+        """Read again from there, whatever is under way or put off."""
+        self.fall_behind()
+        self.shared.seek(beginning.after)
+        self.epoch = self.history.epoch
+        if beginning.gap is not None:
+            self.note_gap(beginning.gap)
+        self.on_progress()
+        self.schedule()
 
     def _find_gate(self) -> None:
         context, relay = self.context, self.relay

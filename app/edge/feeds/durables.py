@@ -108,6 +108,23 @@ class Durables:
         else:
             awaited.append(lambda error: then(durable if error is None else error))
 
+    def change(self, durable: Durable, filter: Filter | None, wanted: Sharing, grant: Grant) -> Durable:
+        """The one that takes its place, with what is wanted now; consumers of the old one are told that it ended.
+
+        Raises as `open` does where the grant may not publish at the dead-letter address.
+        """
+        realm, relay = durable.realm, durable.relay
+        settings = Settings.of(durable.pattern, filter, durable.settings.owner, wanted)
+        self._check_dead_letter(realm, relay, settings, grant)
+        state = durable.shared.state
+        durable.close(EndpointNotFound(f"The durable subscription '{durable.name}' was changed."))
+        fresh = Durable(self._context, realm, relay, durable.name, settings, self._note)
+        fresh.start(durable.epoch, state)
+        self._changed.discard(durable)
+        self._all[relay][durable.name] = fresh
+        self._write(lambda: [(_INSERT, [_row(fresh)])], "a change of a durable subscription could not be kept")
+        return fresh
+
     def remove(self, durable: Durable) -> None:
         """End it, and forget it."""
         ours = self._all.get(durable.relay, {})
@@ -171,10 +188,7 @@ class Durables:
         if filter is not None:
             realm.router.check_filter(relay.key, pattern, filter)  # once: after a restart it is taken up in any case
         settings = Settings.of(pattern, filter, Owner.of(grant, self._context.clock()), wanted)
-        if settings.dead_letter:
-            target, address = may_publish(realm, grant, settings.dead_letter, is_secure=True)
-            if target is relay and pattern.matches(address):
-                raise BadRequest("'dead_letter' lies among the addresses that the subscription itself receives.")
+        self._check_dead_letter(realm, relay, settings, grant)
         beginning = find_beginning(realm.history(relay), start)
         durable = Durable(self._context, realm, relay, name, settings, self._note)
         durable.start(realm.history(relay).epoch, State(beginning.after, {}))
@@ -192,6 +206,12 @@ class Durables:
 
         self._context.journal.write(lambda: [(_INSERT, [_row(durable)])], done)
         return durable
+
+    def _check_dead_letter(self, realm: Realm, relay: Relay, settings: Settings, grant: Grant) -> None:
+        if settings.dead_letter:
+            target, address = may_publish(realm, grant, settings.dead_letter, is_secure=True)
+            if target is relay and settings.pattern.matches(address):
+                raise BadRequest("'dead_letter' lies among the addresses that the subscription itself receives.")
 
     def _load(self, row: Row) -> None:
         namespace_name, relay_key, name, settings, epoch, position, pending = row

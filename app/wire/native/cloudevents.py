@@ -31,7 +31,16 @@ _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")  # between JSON tokens a line bre
 
 def encode_envelope(event: Event, epoch: str) -> bytes:
     """The event as one line of JSON: JSON payloads inline and verbatim, text as a string, the rest in base64."""
-    envelope: dict[str, Any] = {
+    envelope: dict[str, Any] = context_of(event, epoch)
+    if event.payload:
+        name, data = data_member(event.payload, event.is_text, envelope["datacontenttype"])
+        envelope[name] = data
+    return orjson.dumps(envelope)
+
+
+def context_of(event: Event, epoch: str) -> dict[str, str]:
+    """All attributes of the event, as they are in every format and binding."""
+    return {
         "specversion": "1.0",
         "id": event.id_in(epoch),
         "source": event.source or default_source(event.address),
@@ -40,13 +49,8 @@ def encode_envelope(event: Event, epoch: str) -> bytes:
         **event.extensions(),
         "fanwayaddress": event.address,
         "fanwaycursor": f"{epoch}:{event.offset}",
+        "datacontenttype": event.content_type or default_content_type(event.is_text),
     }
-    content_type = event.content_type or default_content_type(event.is_text)
-    envelope["datacontenttype"] = content_type
-    if event.payload:
-        name, data = data_member(event.payload, event.is_text, content_type)
-        envelope[name] = data
-    return orjson.dumps(envelope)
 
 
 def encode_ready(relay: str, cursor: Cursor) -> bytes:

@@ -20,6 +20,7 @@ from fanway.cli_manage import key, relay, status, token
 from fanway.cli_moving import export, import_
 from fanway.cli_namespaces import alias, namespace
 from fanway.cli_options import safe, say
+from fanway.cli_push import push
 from fanway.cli_relays import forward, listen, open_
 from fanway.cli_revocations import revoke
 from fanway.cli_tickets import ticket
@@ -79,7 +80,7 @@ def cli() -> None:
 
 
 _EVERYDAY = (publish, subscribe, listen, ask, open_, forward, token, ticket, status)
-_MANAGING = (relay, key, revoke, namespace, alias, import_, export)
+_MANAGING = (relay, key, revoke, namespace, alias, push, import_, export)
 for _command in (*_EVERYDAY, *_MANAGING):
     cli.add_command(_command)
 

@@ -8,9 +8,9 @@ import ssl
 
 import pytest
 
-from app.config import Bind
 from app.edge.listening import bound, reachable, url_of
 from app.edge.server import Listen
+from app.hosts import Bind
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 

@@ -9,10 +9,11 @@ import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import pytest
+from sinks import running_sink
 from subscribers import NdjsonStream, SseStream, Stalled, ndjson, publish, receive, session, socket, sse, unchunked
 from tokens import SECRET, signed
 from websockets.exceptions import InvalidStatus
@@ -283,6 +284,21 @@ async def by_dead_letter(world: World, publishing: Publishing) -> list[str]:
         return await texts(read)
 
 
+async def by_push(world: World, publishing: Publishing, start: str = "now") -> list[str]:
+    async with running_sink() as sink:
+        config = {"pattern": "ruled/**", "from": start, "order": "strict"}
+        body = {"sink": sink.url, "protocol": "HTTP", "config": config}
+        made = await world.client.post("/-/api/subscriptions", headers=world.auth(), json=body)
+        assert made.status_code == 201, made.text
+        await publishing()
+        await sink.until(lambda: any(request.body.startswith(b"end") for request in sink.received))
+        return [request.body.decode() for request in sink.received]
+
+
+async def by_push_replay(world: World, publishing: Publishing) -> list[str]:
+    return await by_push(world, publishing, "start")
+
+
 async def by_exact_address(world: World, publishing: Publishing) -> list[str]:
     """Exclusive subscriptions, which the engine serves apart, one of them at the forbidden address."""
     async with AsyncExitStack() as stack:
@@ -338,7 +354,10 @@ async def by_catch_up(world: World, publishing: Publishing) -> list[str]:
 
 
 LIVE, REPLAYED = ["late", "end"], ["early", "late", "end"]
-WAYS: list[tuple[Transport, Way, list[str]]] = [
+PUSH = "push"  # no transport of a client: the gateway itself sends it
+WAYS: list[tuple[Transport | Literal["push"], Way, list[str]]] = [
+    (PUSH, by_push, LIVE),
+    (PUSH, by_push_replay, REPLAYED),
     (Transport.SSE, by_sse, LIVE),
     (Transport.SSE, by_sse_replay, REPLAYED),
     (Transport.NDJSON, by_ndjson, LIVE),
@@ -406,7 +425,7 @@ async def test_what_a_grant_does_not_permit_travels_on_no_way(
 
 def test_every_transport_stands_in_the_table_of_ways() -> None:
     """S03: a new way cannot come without being walked."""
-    assert {transport for transport, _, _ in WAYS} == set(Transport) - {Transport.POST}
+    assert {transport for transport, _, _ in WAYS} == {*Transport, PUSH} - {Transport.POST}
 
 
 def test_every_door_of_ours_is_known_to_these_tables() -> None:

@@ -1,0 +1,39 @@
+"""What the API of push subscriptions needs of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from app.access.grant import Grant
+from app.namespace import Namespace
+from app.push.log import Attempt
+from app.push.settings import PushSettings, Validation
+
+
+class Pushing(Protocol):
+    """What this API needs of the gateway. Each raises `EndpointNotFound` for what the grant does not let it see."""
+
+    def visible(self, namespace: Namespace, grant: Grant) -> list[PushSettings]: ...
+
+    def find(self, namespace: Namespace, grant: Grant, id: str) -> PushSettings: ...
+
+    def owner(self, namespace: Namespace, id: str) -> str: ...
+
+    def counts(self, namespace: Namespace, id: str) -> dict[str, int]: ...
+
+    def attempts(self, namespace: Namespace, id: str) -> Iterable[Attempt]: ...
+
+    async def create(self, namespace: Namespace, grant: Grant, wanted: PushSettings, start: str) -> PushSettings: ...
+
+    async def update(self, namespace: Namespace, grant: Grant, id: str, wanted: PushSettings) -> PushSettings: ...
+
+    async def delete(self, namespace: Namespace, id: str) -> None: ...
+
+    async def validate(self, namespace: Namespace, id: str) -> Validation: ...
+
+    async def enable(self, namespace: Namespace, id: str, is_enabled: bool) -> PushSettings: ...
+
+    async def change_secrets(self, namespace: Namespace, id: str, secrets: tuple[str, ...]) -> None: ...
+
+    async def replay(self, namespace: Namespace, id: str, start: str) -> None: ...
