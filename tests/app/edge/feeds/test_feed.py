@@ -27,11 +27,13 @@ from app.wire.native.cloudevents import CloudEventFrames
 from app.wire.native.publication import Publication
 from app.wire.native.receipt import PublishReceipt
 from fanout.address import check_pattern
+from fanout.filters import parse_filter
 from fanout.history import Cursor
 from fanout.tick import Tick
 
 NO_REGISTRY: Any = None  # nothing here comes into being by use
 NO_APPENDER: Any = None  # nothing here is durable
+FILTERS: list[Any] = [[], {"suffix": {"fanwayaddress": "/b"}}, {"not": {"exact": {"fanwayaddress": "news/a"}}}]
 
 
 class World:
@@ -67,7 +69,7 @@ class Peer:
 
     session_id = None
 
-    def __init__(self, world: World, pattern: str, start: Any, policy: Any, budget: int) -> None:
+    def __init__(self, world: World, pattern: str, filter: Any, start: Any, policy: Any, budget: int) -> None:
         self.world = world
         self.pipe = Pipe()
         self.outflow = Outflow(self.pipe)  # type: ignore[arg-type]
@@ -79,8 +81,8 @@ class Peer:
         voice = CloudEventFrames(history.epoch)
         mouth = Mouth(world.context, world.realm, world.relay, self.outflow, voice, self.on_slow, policy, budget)
         gate = Gate.of(world.grant, world.relay)
-        self.pattern = check_pattern(pattern)
-        self.feed = Feed(world.context, self, mouth, self.pattern, gate, is_sole=True)
+        self.pattern, self.filter = check_pattern(pattern), parse_filter(filter)
+        self.feed = Feed(world.context, self, mouth, self.pattern, gate, self.filter, is_sole=True)
         world.realm.tick.flush()
         beginning = self.feed.find_beginning(start)
         self.outflow.write(voice.ready("news", beginning.cursor))
@@ -128,6 +130,7 @@ class Peer:
                 self.assert_none_between(addresses, reached, since)
             else:
                 assert told["data"].strip() == str(here)
+                assert self.wants(told["fanwayaddress"])
                 self.last[told["fanwayaddress"]] = here
                 if self.start == "retained" and here <= self.began_at:
                     assert retained < here
@@ -141,7 +144,11 @@ class Peer:
         return reached
 
     def assert_none_between(self, addresses: list[str], after: int, up_to: int) -> None:
-        assert not [address for address in addresses[after:up_to] if self.pattern.matches(address)]
+        assert not [address for address in addresses[after:up_to] if self.wants(address)]
+
+    def wants(self, address: str) -> bool:
+        is_filtered = self.filter is not None and not self.filter.holds({"fanwayaddress": address})
+        return self.pattern.matches(address) and not is_filtered
 
 
 class FeedMachine(RuleBasedStateMachine):
@@ -167,16 +174,17 @@ class FeedMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.peers) < 6)
     @rule(
         pattern=st.sampled_from(["news/a", "news/**", "news/*"]),
+        filter=st.sampled_from(FILTERS),
         back=st.none() | st.sampled_from(["start", "retained"]) | st.integers(0, 60),
         policy=st.sampled_from(["close", "drop", "catch-up"]),
         budget=st.sampled_from([1000, 20_000, 200_000]),
     )
-    def subscribe(self, pattern: str, back: Any, policy: str, budget: int) -> None:
+    def subscribe(self, pattern: str, filter: Any, back: Any, policy: str, budget: int) -> None:
         history = self.world.realm.history(self.world.relay)
         start: Any = "now" if back is None else back
         if isinstance(back, int):
             start = Cursor(history.epoch, max(0, history.head - back))
-        self.peers.append(Peer(self.world, pattern, start, policy, budget))
+        self.peers.append(Peer(self.world, pattern, filter, start, policy, budget))
 
     @rule(which=st.integers(0, 5), count=st.sampled_from([1, 5000, 100_000]))
     def take(self, which: int, count: int) -> None:
@@ -216,7 +224,7 @@ class FeedMachine(RuleBasedStateMachine):
                 peer.assert_none_between(self.addresses, reached, len(self.addresses))
                 if peer.start == "retained" and peer.policy != "drop":
                     last = {address: offset for offset, address in enumerate(self.addresses, 1)}
-                    assert peer.last == {a: offset for a, offset in last.items() if peer.pattern.matches(a)}
+                    assert peer.last == {a: offset for a, offset in last.items() if peer.wants(a)}
             peer.close()
         assert self.world.realm.router.is_empty
         assert len(self.receipts) == len(self.addresses)
