@@ -22,6 +22,7 @@ PEER_REFUSED = Close(1008, "Unauthorized access.", False)
 TOKEN_REVOKED = Close(1008, "The token behind this connection was revoked.", False)
 TOKEN_EXPIRED = Close(1008, "ExpiredToken: The token is expired.", True)
 SLOW_CONSUMER = Close(1013, "Slow consumer: more bytes were owed than the budget allows.", True)
+BLOCKING_CONSUMER = Close(1013, "Slow consumer: it held up publishers, and took too little meanwhile.", True)
 UNRESPONSIVE = Close(1011, "The peer did not answer pings.", True)
 SENDER_LEFT = Close(1001, "The sender has left.", False)
 RECYCLED = Close(1011, "NameRenewalFailed: The control channel's life is over.", True)
@@ -40,6 +41,7 @@ CLOSES: dict[str, Close] = {
     "TOKEN_REVOKED": TOKEN_REVOKED,
     "TOKEN_EXPIRED": TOKEN_EXPIRED,
     "SLOW_CONSUMER": SLOW_CONSUMER,
+    "BLOCKING_CONSUMER": BLOCKING_CONSUMER,
     "UNRESPONSIVE": UNRESPONSIVE,
     "SENDER_LEFT": SENDER_LEFT,
     "RECYCLED": RECYCLED,

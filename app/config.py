@@ -66,14 +66,9 @@ class Limits(_Part):
         description="Refused listens of one address and path that are answered at once; further ones wait.",
     )
     retained_addresses: int = Field(
-        default=100_000,
-        ge=0,
-        description='Most addresses whose last event a relay with `retain = "last"` keeps; beyond it publishes to '
-        "others get 429.",
+        default=100_000, ge=0, description="Most addresses whose last event a relay retains; beyond it 429."
     )
-    retained_bytes: int = Field(
-        default=64 << 20, ge=0, description="Most bytes of payload that such a relay keeps beside its history."
-    )
+    retained_bytes: int = Field(default=64 << 20, ge=0, description="Most bytes that a relay retains beside history.")
     batch_lines: int = Field(default=10_000, ge=1, description="Most events in one NDJSON or CloudEvents batch.")
     batch_bytes: int = Field(default=1 << 20, ge=1, description="Largest batch, in bytes; beyond it 413.")
     journal_bytes: int = Field(
@@ -90,6 +85,9 @@ class Deadlines(_Part):
     accept_seconds: float = Field(default=30, gt=0, description="For a listener to come to a rendezvous.")
     response_seconds: float = Field(default=60, gt=0, description="For a listener to begin its answer to a request.")
     idle_seconds: float = Field(default=60, gt=0, description="For the next bytes of an answer or body that has begun.")
+    block_seconds: float = Field(
+        default=30, gt=0, description="For who holds up publishers to take something; for a publish that is held up."
+    )
     close_seconds: float = Field(
         default=5, gt=0, description="For a peer to finish closing; then its connection is aborted."
     )

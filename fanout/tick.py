@@ -244,7 +244,7 @@ class Tick:
         max_bytes: int = 512 * 1024,
         slice_size: int = 256,
     ) -> None:
-        self._schedule = schedule
+        self.schedule = schedule
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._slice_size = slice_size
@@ -352,7 +352,7 @@ class Tick:
     def _wake(self) -> None:
         if not self._is_scheduled and not self.is_idle:
             self._is_scheduled = True
-            self._schedule(self._run)
+            self.schedule(self._run)
 
     def _run(self) -> None:
         self._is_scheduled = False

@@ -128,6 +128,8 @@ class OneWay(Exchange):
     def _send(self, body: bytes) -> None:
         self.seam.patience.stop()
         relay, address, grant = self.admit()  # again: the body may have taken its time
+        if self._realm.backpressure.holds(relay):  # nobody waits here: a sender is answered at once
+            raise self._realm.backpressure.refuse(relay)
         asked, head, context = self._asked, self.head, self.context
         via = asked.host or self._realm.namespace.name
         scheme = told_scheme(context, self.seam.transport, head, relay)

@@ -12,6 +12,7 @@ from app.access.client_certificate import Credential
 from app.access.grant import Grant, Limit
 from app.access.network import Network
 from app.closes import ENTITY_GONE, RELAY_MOVED, Close
+from app.edge.backpressure import Backpressure
 from app.edge.presence import Presence
 from app.edge.slowness import Slowness
 from app.edge.status import Fate, Status
@@ -105,6 +106,7 @@ class Realm:
         self.tick = tick
         self.appender = appender
         self.router = Router(tick)
+        self.backpressure = Backpressure(tick.schedule)
         self.system = system_relay()
         self.status = Status(self)
         self.presence = Presence(self)

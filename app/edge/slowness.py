@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.edge.feeds.mouth import Mouth
     from app.edge.realm import Realm
 
-State = Literal["closed", "dropped", "behind"]
+State = Literal["closed", "dropped", "behind", "blocked"]
 """What a slow peer came to."""
 
 

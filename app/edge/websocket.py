@@ -260,6 +260,13 @@ class WebSocket(Socket):
         text = explain(self.head, error.message, new_tracking_id(None, self.context.node))
         self.end(Close(error.close, text, error.is_transient))
 
+    def give_up(self, error: Exception) -> None:
+        """End because of any exception; of broken frames nothing more is read."""
+        self.fail(self.context.shown(error))
+        if isinstance(error, PeerWireError | PayloadTooLarge):
+            self._is_broken = True
+            self.linger()
+
     def on_control(self, opcode: int, payload: bytes) -> None:
         """Answer a ping; echo a Close and finish. Nothing after a Close is read."""
         if opcode == PING:
@@ -283,10 +290,7 @@ class WebSocket(Socket):
         try:
             self.read(data)
         except Exception as error:
-            self.fail(self.context.shown(error))
-            if isinstance(error, PeerWireError | PayloadTooLarge):
-                self._is_broken = True
-                self.linger()
+            self.give_up(error)
 
 
 class MessageSocket(WebSocket):

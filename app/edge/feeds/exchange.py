@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from app.edge.feeds.mouth import policy_of
 from app.edge.origin import is_secure, remote_endpoint
 from app.edge.realm import Realm
 from app.edge.refusal import refusal
+from app.edge.wheel import Deadline
 from app.errors import BadRequest, PayloadTooLarge, RelayError, Unsupported
 from app.namespace import Relay
 from app.wire.http import Head
@@ -82,6 +84,8 @@ class Publish(EventsExchange):
         self._parts: list[bytes] = []
         self._size = 0
         self._receipts: list[PublishReceipt | None] = []
+        self._patience: Deadline | None = None
+        self._leave: Callable[[], None] = lambda: None
         limits = self.context.settings.limits
         self._limit = max(limits.batch_bytes, 2 * limits.event_bytes)  # twice: base64 and the envelope around it
         self._query = parse_query(self.head.query, Transport.POST)
@@ -121,6 +125,10 @@ class Publish(EventsExchange):
 
     def _publish(self, body: bytes) -> None:
         realm, relay, address = self._admit()  # again: the body may have taken its time
+        if realm.backpressure.holds(relay):
+            self._wait_for_room(realm, relay, body)
+            return
+        self._stop_waiting()
         limits, event_bytes = self.context.settings.limits, max_event_bytes(self.context, relay)
         events, self._is_batch = parse_publications(
             self.head.headers, body, event_bytes, limits.batch_bytes, limits.batch_lines
@@ -136,6 +144,32 @@ class Publish(EventsExchange):
             self._answer()
         publish_all(realm, relay, address, events, now, self._on_receipt, self.refuse)
         self.context.counters["events"] += len(events)
+
+    def _wait_for_room(self, realm: Realm, relay: Relay, body: bytes) -> None:
+        """Publish when the relay has room; if that takes too long, say so."""
+
+        def go_on() -> None:
+            try:
+                self._publish(body)
+            except Exception as error:
+                self.fail(error)
+
+        def give_up() -> None:
+            self._stop_waiting()
+            self.refuse(realm.backpressure.refuse(relay))
+
+        realm.backpressure.wait(relay, go_on)
+        self._leave = lambda: realm.backpressure.leave(relay, go_on)
+        if self._patience is None:
+            self._patience = self.context.wheel.after(self.context.settings.deadlines.block_seconds, give_up)
+
+    def on_lost(self) -> None:
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        self._leave()
+        if self._patience is not None:
+            self._patience.cancel()
 
     def _on_receipt(self, place: int, receipt: PublishReceipt) -> None:
         """One event was flushed; the last of them brings the answer."""

@@ -140,7 +140,7 @@ class Feed:
     def on_writable(self) -> None:
         """The peer has caught up with its bytes."""
         if self.is_live:
-            self.mouth.tell_missed()
+            self.mouth.on_drained()
         else:
             self.catch_up()
 

@@ -3,7 +3,7 @@
 The engine asks a `Mouth` once a tick whether it may be fed; it looks at the bytes still owed. A peer that owes more
 than its budget is slow, and its policy says what then: `close` ends the connection; `drop` skips events and tells the
 gap as soon as it can; `catch-up` takes the feeds off the live stream, and they read on from history when the peer
-has drained.
+has drained; `block` takes what comes all the same and holds up the relay's publishers, so that little does.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from app.closes import SLOW_CONSUMER, Close
+from app.closes import BLOCKING_CONSUMER, SLOW_CONSUMER, Close
 from app.edge.outflow import Outflow
 from app.edge.realm import Realm
 from app.edge.slowness import State, Subscriber
+from app.edge.wheel import Deadline
 from app.errors import Unsupported
 from app.namespace import Relay
 from app.wire.native.query import Policy
@@ -54,7 +55,9 @@ class Mouth:
     """The outlet of one relay's stream to one peer. `on_slow` must end the connection, or at least this mouth."""
 
     __slots__ = (
+        "_blocked_at",
         "_context",
+        "_deadline",
         "_followers",
         "_is_falling",
         "_missed",
@@ -89,12 +92,16 @@ class Mouth:
         self._followers: tuple[Follower, ...] = ()
         self._is_falling = False  # over its budget with the policy `catch-up`, which its followers do not know yet
         self._missed: tuple[int, int] | None = None  # first and last offset skipped and not yet told
+        self._deadline: Deadline | None = None  # while it holds up publishers: when it must have taken some
+        self._blocked_at = 0  # bytes owed when that was set
         self.limit(policy, budget)
 
     def limit(self, policy: Policy, budget: int) -> None:
         """From now a peer that is owed more than `budget` bytes is slow, and `policy` says what then."""
         self.policy, self.budget = policy, budget
         self.outflow.lower_mark(budget)  # so that the transport tells when it has drained so far
+        if policy != "block":
+            self._unblock()
 
     @property
     def is_slow(self) -> bool:
@@ -141,8 +148,15 @@ class Mouth:
         """It is not, any more."""
         if follower in self._followers:
             self._followers = tuple(other for other in self._followers if other is not follower)
+            if not self._followers:
+                self._unblock()
 
     # --- what its connection asks ---
+
+    def on_drained(self) -> None:
+        """The peer has taken what it was owed."""
+        self._unblock()
+        self.tell_missed()
 
     def tell_missed(self) -> None:
         """Tell the gap that skipping has torn, if there is one; call it when the peer reads again."""
@@ -173,9 +187,35 @@ class Mouth:
             self._is_falling = True
             self._context.loop.call_soon(self._fall)  # the engine's outlets may not change while it writes
             return Verdict.BEHIND
-        self._count("closed")
-        self._on_slow(SLOW_CONSUMER)
+        if self.policy == "block" and self.relay.slow == "block":
+            if self._deadline is None:
+                self._count("blocked")
+                self.realm.backpressure.hold(self.relay, self)
+                self._await_progress()
+            return Verdict.QUEUED
+        self._close(SLOW_CONSUMER)
         return Verdict.DROPPED
+
+    def _close(self, close: Close) -> None:
+        self._count("closed")
+        self._on_slow(close)
+
+    def _await_progress(self) -> None:
+        self._blocked_at = self.outflow.backlog()
+        self._deadline = self._context.wheel.after(self._context.settings.deadlines.block_seconds, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        """It goes on holding up publishers only if it has taken a quarter of its budget since it was last asked."""
+        if self._blocked_at - self.outflow.backlog() >= self.budget // 4:
+            self._await_progress()
+        else:
+            self._close(BLOCKING_CONSUMER)
+
+    def _unblock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+            self.realm.backpressure.release(self.relay, self)
 
     def _fall(self) -> None:
         """All that this mouth feeds goes on from history, just after what was written last."""

@@ -125,7 +125,11 @@ class SessionSocket(FeedSocket):
                 self._publish_run(relay, run, now)
                 if self.is_ending:
                     return
-                relay, run = recurring.relay, []
+                relay, run = None, []
+                if self.must_wait(recurring.relay):
+                    self.wait_for_room(recurring.relay, [(opcode, data)])
+                    continue
+                relay = recurring.relay
                 offset = self.realm.history(relay).head
             offset += 1
             _, _, _, content_type, type, source, time, attributes, _ = recurring.shared
@@ -146,7 +150,7 @@ class SessionSocket(FeedSocket):
         try:
             match message:
                 case Pub():
-                    self._publish(message, payload)
+                    self._publish(message, opcode, payload)
                 case Sub():
                     self._feeds.subscribe(message)
                 case Unsub():
@@ -164,8 +168,11 @@ class SessionSocket(FeedSocket):
         except (RelayError, FanoutError) as error:
             self.answer_err(as_relay_error(error), r=message.r)
 
-    def _publish(self, message: Pub, data: bytes) -> None:
+    def _publish(self, message: Pub, opcode: int, data: bytes) -> None:
         relay, address = self._place(message.address)
+        if self.must_wait(relay):
+            self.wait_for_room(relay, [(opcode, data)])
+            return
         if message.may_recur:
             self._recur(data.partition(b"\n")[0], relay, address, message.publication._replace(payload=b""))
         r = message.r

@@ -165,6 +165,9 @@ class EventSocket(FeedSocket):
     def on_messages(self, messages: list[tuple[int, bytes]]) -> None:
         """Bare messages that came in one read become one run: nothing about them is looked up twice."""
         address = self._address
+        if address is not None and self.must_wait(self._relay):
+            self.wait_for_room(self._relay, messages)
+            return
         if not self._is_bare or address is None or self._relay.checks_events:
             super().on_messages(messages)
             return

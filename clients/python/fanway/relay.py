@@ -143,8 +143,8 @@ class Relay:
         `after`: None for what comes from now on, "start" for all that history holds, "retained" for the last event of
         each address and then what comes (of relays that retain it), a cursor, or a time. Survives reconnects.
         `filter` narrows it by CloudEvents attributes: `{"exact": {"type": "order.created"}}`, also `prefix`, `suffix`,
-        `all`, `any`, `not`; of a list all must hold. `policy` ("close", "drop" or "catch-up") and `budget` (bytes
-        owed) narrow what the relay allows a slow consumer.
+        `all`, `any`, `not`; of a list all must hold. `policy` ("close", "drop", "catch-up", "block") and `budget`
+        (bytes owed) narrow what the relay allows a slow consumer.
         """
         start = timestamp(after) if isinstance(after, datetime) else after or "now"
         members = {"filter": as_filter(filter), "policy": policy, "budget": budget}
