@@ -10,7 +10,7 @@ PROJECTS := pyproject.toml clients/python/pyproject.toml
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint peers bench lock clean
+.PHONY: help run demo test lint soak peers bench lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -29,6 +29,9 @@ lint: $(VENV)/dev.stamp ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: $(VENV)/dev.stamp ## Kill a gateway a hundred times while it takes durable publishes; ARGS="--rounds 10 --seed 1"
+	@$(BIN)/python tests/crash.py $(ARGS)
 
 peers: $(VENV)/runtime.stamp ## Install the other servers that `make bench` measures
 	@bash bench/peers.sh $(BIN)/python

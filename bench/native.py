@@ -88,6 +88,15 @@ def requests(
     return measured("web", arguments, "done", times, timed)
 
 
+def acknowledged(clients: Sequence[socket.socket], frame: bytes, mark: bytes, times: Times, timed: Timed) -> int:
+    """Keep one publish under way on every client; answers in the measured part, each of which holds `mark` once.
+
+    Raises LoadError.
+    """
+    arguments = [fds(clients), len(clients), frame, len(frame), mark, len(mark)]
+    return measured("acks", arguments, "done", times, timed)
+
+
 def ping_pong(
     pair: tuple[socket.socket, socket.socket],
     ping: tuple[bytes, int],

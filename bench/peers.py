@@ -235,10 +235,14 @@ class Fanway(Peer):
 
     def command(self, place: Place) -> list[str]:
         relays = place.folder / "relays.json"
-        relays.write_text(json.dumps({"relays": [{"name": RELAY}]}))
+        relays.write_text(json.dumps({"relays": self.relays()}))
         program = Path(sys.executable).with_name("fanway")
         options = ["--listen", "127.0.0.1:0", *self.tls_options(), "--json", "--log-level", "warning"]
         return [str(program), "serve", *options, "--data", str(place.folder / "data"), "--relays", str(relays)]
+
+    def relays(self) -> list[dict[str, object]]:
+        """What is provisioned."""
+        return [{"name": RELAY}]
 
     def tls_options(self) -> list[str]:
         return ["--no-tls"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench import (
     bodies,
+    durable,
     fanout,
     filters,
     floods,
@@ -38,6 +39,7 @@ ROWS: tuple[Row, ...] = (
     bodies.ROW,
     streams.ROW,
     relays.ROW,
+    durable.ROW,
     tokens.ROW,
     *idle.ROWS,
     *tls.ROWS,

@@ -246,6 +246,29 @@ async def test_what_was_in_memory_moves_to_disk_with_its_epoch_and_offsets(tmp_p
         assert again.log.size == sum(len(event.payload) for event in events_from(1, 8)[2:])
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_write_ahead_log_that_was_torn_ends_between_two_commits(tmp_path: Path, seed: int) -> None:
+    """R05: power was lost while something was written; whatever had been synced before is there."""
+    chance = random.Random(seed)
+    path = tmp_path / "journal.db"
+    async with opened(path) as here:
+        _, history = here.relay()
+        ends = [0]
+        for _ in range(20):
+            await here.append(history, events_from(history.head + 1, chance.randrange(1, 30)))
+            ends.append(history.head)
+        database, log = path.read_bytes(), (tmp_path / "journal.db-wal").read_bytes()
+    for _ in range(5):
+        torn = tmp_path / f"{chance.random()}.db"
+        torn.write_bytes(database)
+        cut = chance.randrange(len(log) // 2, len(log))
+        torn.with_name(f"{torn.name}-wal").write_bytes(log[:cut] + chance.randbytes(chance.randrange(5000)))
+        async with opened(torn) as here:
+            _, again = here.relay()
+            assert again.head in ends
+            assert [event.offset for event in await here.read(again)] == list(range(1, again.head + 1))
+
+
 async def test_an_append_that_fails_uses_up_nothing(tmp_path: Path) -> None:
     """Whatever fails between two that succeed, what is there follows each other and is what was acknowledged."""
     chance = random.Random(7)

@@ -92,7 +92,7 @@ async def received(peer: Session, count: int) -> list[int]:
 
 
 async def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
-    """R05: with the same cursors, ids and epoch, and the stream goes on behind it."""
+    """With the same cursors, ids and epoch, and the stream goes on behind it."""
     async with running_gateway(tmp_path, relays=RELAYS) as world:
         receipts = [await publish(world, "kept/a", str(n), Content_Type="text/plain") for n in range(3)]
         await publish(world, "memory/a", "gone")
