@@ -79,15 +79,15 @@ class Gateway:
 
     def __init__(self, process: subprocess.Popen[str], url: str, data: Path) -> None:
         self.process = process
-        self._url = url
+        self.url = url
         stored = json.loads((data / "connection.json").read_bytes())
-        self._token = make_token(f"{url}/", stored["key_name"], stored["key"], int(time.time()) + 86_400)
+        token = make_token(f"{url}/", stored["key_name"], stored["key"], int(time.time()) + 86_400)
+        self.headers = {"ServiceBusAuthorization": token}
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[ClientConnection]:
-        headers = {"ServiceBusAuthorization": self._token}
-        url = self._url.replace("http:", "ws:") + "/-/events"
-        async with connect(url, additional_headers=headers, subprotocols=["fanway.v1"], max_size=None) as socket:
+        url = self.url.replace("http:", "ws:") + "/-/events"
+        async with connect(url, additional_headers=self.headers, subprotocols=["fanway.v1"], max_size=None) as socket:
             await socket.recv()
             yield socket
 

@@ -292,10 +292,14 @@ class Realm:
 
     def _keep_last(self, relay: Relay, history: History) -> None:
         """Whether the last event of each address is kept beside the history, as the relay has it now."""
-        if relay.retain == "none":
+        log = history.log
+        if history.retained is None:
+            events = self.appender.log.take_retained(log) if log is not None else ()
+            history.retained = Retained(*self._retained_limits, events) if events or relay.retain == "last" else None
+        if history.retained is not None and relay.retain == "none":
             history.retained = None
-        elif history.retained is None:
-            history.retained = Retained(*self._retained_limits)
+            if log is not None:
+                self.appender.log.drop_retained(log)
 
     def _limit(self, relay: Relay, history: History) -> None:
         """Its limits, or where it is kept, may be others now; the epoch and the offsets go on."""

@@ -56,6 +56,7 @@ class Journal:
         self._waiting: list[tuple[Prepare, Done]] = []
         self._is_busy = False  # a commit is under way, or about to begin
         self._is_closed = False
+        self._is_full = False  # said so in the log, once
         self._idle: asyncio.Future[None] | None = None  # who closes waits for it
 
     def write(self, prepare: Prepare, done: Done) -> None:
@@ -162,6 +163,9 @@ class Journal:
     def _end(self, batch: list[_Entry], errors: list[Exception | None] | None, fault: Exception | None) -> None:
         for entry, error in zip(batch, errors or [fault] * len(batch), strict=True):
             _call(entry.done, None if error is None else self._told(error, "written"))
+        if self._is_full and errors and not any(errors):
+            self._is_full = False
+            _log.warning("the journal is written again")
         if self._waiting:
             self._form()
             return
@@ -172,7 +176,9 @@ class Journal:
     def _told(self, error: Exception, what: str) -> RelayError:
         """The error for who asked; its cause is logged."""
         if is_full(error, self._path):
-            _log.error("the journal is full: %s", error)
+            if not self._is_full:
+                self._is_full = True
+                _log.error("the journal is full: %s", error)
             return StorageFull(
                 "The disk, or what the journal may take of it, is full; nothing was kept.", retry_after=5
             )

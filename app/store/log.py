@@ -34,10 +34,13 @@ _PUT_STREAM = (
     " ON CONFLICT (number) DO UPDATE SET"
     " relay = excluded.relay, made_at = excluded.made_at, floor = excluded.floor, cut_at = excluded.cut_at"
 )
-_PUT_EVENT = (
-    "INSERT INTO events (place, size_before, address, id, payload, is_text, content_type, type, source, time,"
-    " received_at, attributes, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_OF_EVENT = "address, id, payload, is_text, content_type, type, source, time, received_at, attributes, expires_at"
+_VALUES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_EVENT = f"INSERT INTO events (place, size_before, {_OF_EVENT}) VALUES {_VALUES}"
+_PUT_LAST = f"REPLACE INTO retained (stream, offset, {_OF_EVENT}) VALUES {_VALUES}"
+_CLEAR_LAST = "DELETE FROM retained WHERE stream = ? AND address = ?"
+_DELETE_LAST = "DELETE FROM retained WHERE stream = ?"
+_LAST = f"SELECT stream, offset, {_OF_EVENT} FROM retained ORDER BY stream, offset"
 _PUT_BACKLOG = _PUT_EVENT.replace("INSERT", "INSERT OR IGNORE", 1)
 _DELETE_EVENTS = "DELETE FROM events WHERE place > ? AND place <= ?"
 _DELETE_STREAM = "DELETE FROM streams WHERE number = ?"
@@ -78,6 +81,7 @@ class _Stream:
     is_stored: bool = False
     is_clearing: bool = False
     backlog: Sequence[Event] = ()  # of a stream that was in memory before
+    last: Sequence[Event] = ()  # of each address: as read, until somebody takes them; or to be written with the backlog
 
     @property
     def base(self) -> int:
@@ -93,7 +97,8 @@ class _Stream:
     def beginning(self) -> list[Statement]:
         """What comes before its first events."""
         size = self.log.size - sum([len(event.payload) for event in self.backlog])
-        return [(_PUT_STREAM, [self.row]), (_PUT_BACKLOG, _rows(self.base, self.backlog, size))]
+        found: list[Statement] = [(_PUT_STREAM, [self.row]), (_PUT_BACKLOG, _rows(self.base, self.backlog, size))]
+        return [*found, *_last(self.log.number, self.last)] if self.last else found
 
 
 class EventLog:
@@ -125,6 +130,10 @@ class EventLog:
                 marks = [Mark(at, before, time / 1e6) for at, before, time in await self._journal.rows(_MARKS, places)]
                 stream.log = Log(number, floor=floor, cut_at=log.cut_at, size=log.size, marks=marks)
 
+        for number, offset, *fields in await self._journal.rows(_LAST):
+            if (kept := self._streams.get(number)) is not None:
+                kept.last = [*kept.last, _event(offset, *fields)]
+
     def open(self, namespace: str, relay: Relay, new_epoch: Callable[[], str]) -> History:
         """The relay's stream, gone on with if it is still there, else begun. Raises StorageFull."""
         stream = self._unclaimed.pop((namespace, relay.key), None)
@@ -144,6 +153,7 @@ class EventLog:
             self._drop(unclaimed)
         stream = self._begin(namespace, relay, history.epoch)
         stream.backlog = history.move_to(stream.log)
+        stream.last = () if history.retained is None else tuple(history.retained)
         stream.cleared = stream.log.floor
         self._store(stream)
 
@@ -153,6 +163,17 @@ class EventLog:
         if stream.made_at != made_at or not stream.is_stored:
             stream.made_at = made_at
             self._store(stream)
+
+    def take_retained(self, log: Log) -> Sequence[Event]:
+        """The last event of each address, as they were kept before the start; once."""
+        stream = self._streams[log.number]
+        found, stream.last = stream.last, ()
+        return found
+
+    def drop_retained(self, log: Log) -> None:
+        """Keep them no longer."""
+        self._streams[log.number].last = ()
+        self._journal.write(lambda: [(_DELETE_LAST, [(log.number,)])], _tell_nobody)
 
     def drop(self, log: Log, head: int) -> None:
         """Forget a stream whose relay is gone, or keeps it in memory from now."""
@@ -178,6 +199,8 @@ class EventLog:
             if not stream.is_stored:
                 found += stream.beginning
             rows += _rows(stream.base, events, history.log.size)
+            if history.retained is not None:
+                found += _last(history.log.number, events)
         return [*found, (_PUT_EVENT, rows)]
 
     def appended(self, parts: Mapping[History, Sequence[Event]]) -> None:
@@ -185,7 +208,7 @@ class EventLog:
         for history in parts:
             if history.log is not None:
                 stream = self._streams[history.log.number]
-                stream.is_stored, stream.backlog = True, ()
+                stream.is_stored, stream.backlog, stream.last = True, (), ()
                 stream.head = history.head
                 due = history.log.floor - stream.cleared
                 if due >= max(LAG, (stream.head - history.log.floor) >> 3):
@@ -229,12 +252,12 @@ class EventLog:
 
         def done(error: RelayError | None) -> None:
             if error is None:
-                stream.is_stored, stream.backlog = True, ()
+                stream.is_stored, stream.backlog, stream.last = True, (), ()
 
         self._journal.write(prepare, done)
 
     def _drop(self, stream: _Stream) -> None:
-        stream.relay, stream.backlog = None, ()
+        stream.relay, stream.backlog, stream.last = None, (), ()
         stream.log.floor = stream.head
         self._clear(stream)
 
@@ -253,7 +276,8 @@ class EventLog:
             start = stream.base + stream.cleared
             if stream.relay is None and reached == stream.head:  # and what was on its way when it was dropped
                 end = stream.base + _LAST_OFFSET
-                return [(_DELETE_EVENTS, [(start, end)]), (_DELETE_STREAM, [(stream.log.number,)])]
+                number = [(stream.log.number,)]
+                return [(_DELETE_EVENTS, [(start, end)]), (_DELETE_LAST, number), (_DELETE_STREAM, number)]
             return [(_PUT_STREAM, [stream.row]), (_DELETE_EVENTS, [(start, stream.base + reached)])]
 
         def done(error: RelayError | None) -> None:
@@ -280,62 +304,74 @@ def _micros(unix_time: float) -> int:
 def _rows(base: int, events: Sequence[Event], size: int) -> list[Row]:
     rows: list[Row] = []
     for event in events:
-        payload = event.payload
-        rows.append(
-            (
-                base + event.offset,
-                size,
-                event.address,
-                event.id,
-                payload,
-                event.is_text,
-                event.content_type,
-                event.type,
-                event.source,
-                event.time,
-                _micros(event.received_at),
-                orjson.dumps(dict(event.attributes)).decode() if event.attributes else None,
-                None if event.expires_at == inf else _micros(event.expires_at),
-            )
-        )
-        size += len(payload)
+        rows.append((base + event.offset, size, *_columns(event)))
+        size += len(event.payload)
     return rows
+
+
+def _last(number: int, events: Sequence[Event]) -> list[Statement]:
+    """What these change of the last events of a stream's addresses."""
+    last = {event.address: event for event in events if event.is_retained}
+    kept = [(number, event.offset, *_columns(event)) for event in last.values() if event.payload]
+    cleared = [(number, event.address) for event in last.values() if not event.payload]
+    return [(_PUT_LAST, kept), (_CLEAR_LAST, cleared)]
+
+
+def _columns(event: Event) -> Row:
+    return (
+        event.address,
+        event.id,
+        event.payload,
+        event.is_text,
+        event.content_type,
+        event.type,
+        event.source,
+        event.time,
+        _micros(event.received_at),
+        orjson.dumps(dict(event.attributes)).decode() if event.attributes else None,
+        None if event.expires_at == inf else _micros(event.expires_at),
+    )
+
+
+def _event(
+    offset: int,
+    address: str,
+    id: str,
+    payload: bytes,
+    is_text: int,
+    content_type: str | None,
+    type: str | None,
+    source: str | None,
+    time: str | None,
+    received_at: int,
+    attributes: str | None,
+    expires_at: int | None,
+) -> Event:
+    return Event(
+        address,
+        offset,
+        id,
+        payload,
+        bool(is_text),
+        content_type,
+        type,
+        source,
+        time,
+        received_at / 1e6,
+        orjson.loads(attributes) if attributes else NO_ATTRIBUTES,
+        inf if expires_at is None else expires_at / 1e6,
+    )
 
 
 def _events(base: int, about: str, payloads: bytes | None) -> list[Event]:
     """The events of a slice: what each is, and all payloads one behind the other."""
     events: list[Event] = []
     at = 0
-    for (
-        place,
-        address,
-        id,
-        size,
-        is_text,
-        content_type,
-        type,
-        source,
-        time,
-        received,
-        attributes,
-        expires,
-    ) in orjson.loads(about):
-        payload = (payloads or b"")[at : at + size]
+    for place, address, id, size, *rest in orjson.loads(about):
+        events.append(_event(place - base, address, id, (payloads or b"")[at : at + size], *rest))
         at += size
-        events.append(
-            Event(
-                address,
-                place - base,
-                id,
-                payload,
-                bool(is_text),
-                content_type,
-                type,
-                source,
-                time,
-                received / 1e6,
-                orjson.loads(attributes) if attributes else NO_ATTRIBUTES,
-                inf if expires is None else expires / 1e6,
-            )
-        )
     return events
+
+
+def _tell_nobody(error: RelayError | None) -> None:
+    """What could not be deleted is deleted with its stream."""

@@ -26,3 +26,21 @@ CREATE TABLE events (
     attributes    TEXT,              -- JSON
     expires_at    INTEGER
 ) STRICT;
+
+-- The last event of each address, of relays that keep those, however little their streams keep.
+CREATE TABLE retained (
+    stream        INTEGER NOT NULL,
+    offset        INTEGER NOT NULL,
+    address       TEXT    NOT NULL,
+    id            TEXT    NOT NULL,
+    payload       BLOB    NOT NULL,
+    is_text       INTEGER NOT NULL,
+    content_type  TEXT,
+    type          TEXT,
+    source        TEXT,
+    time          TEXT,
+    received_at   INTEGER NOT NULL,
+    attributes    TEXT,
+    expires_at    INTEGER,
+    PRIMARY KEY (stream, address)
+) STRICT;

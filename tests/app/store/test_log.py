@@ -19,6 +19,7 @@ from app.store.migrator import JOURNAL, find_migrations, migrate
 from fanout.event import Event
 from fanout.history import History
 from fanout.log import Mark, OnDisk
+from fanout.retained import Retained
 
 WIDE = HistoryLimits("durable", 1 << 40, 1e12, 1 << 40)
 _EPOCHS = count(1)
@@ -267,6 +268,31 @@ async def test_a_write_ahead_log_that_was_torn_ends_between_two_commits(tmp_path
             _, again = here.relay()
             assert again.head in ends
             assert [event.offset for event in await here.read(again)] == list(range(1, again.head + 1))
+
+
+async def test_the_last_event_of_each_address_outlives_its_place_in_the_stream(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    limits = HistoryLimits("durable", 1, 1e12, 1 << 40)
+    async with opened(path) as here:
+        _, history = here.relay(limits)
+        history.retained = Retained(100, 1 << 20)
+        await here.append(history, [Event("orders/a", 1, "1", b"a", received_at=1.0), Event("orders/b", 2, "", b"b")])
+        await here.append(history, [Event("orders/a", 3, "3", b"A"), Event("orders/b", 4, "", b"")])
+        await here.append(history, [Event("orders/c", 5, "", b"c"), Event("orders/a", 6, "", b"-", is_retained=False)])
+        here.log.sweep()
+        await here.settled()
+    async with opened(path) as here:
+        _, history = here.relay(limits)
+        assert history.log is not None
+        kept = here.log.take_retained(history.log)
+        assert [(event.offset, event.address, event.payload) for event in kept] == [
+            (3, "orders/a", b"A"),
+            (5, "orders/c", b"c"),
+        ]
+        assert here.log.take_retained(history.log) == ()
+        here.log.drop(history.log, history.head)
+        await here.settled()
+        assert await here.rows("retained") == 0
 
 
 async def test_an_append_that_fails_uses_up_nothing(tmp_path: Path) -> None:

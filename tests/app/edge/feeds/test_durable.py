@@ -313,6 +313,30 @@ async def test_a_relay_may_become_durable_and_cease_to_be(tmp_path: Path) -> Non
         assert {cursor.partition(":")[0] for cursor in cursors} == {cursors[0].partition(":")[0]}
 
 
+async def test_what_is_retained_is_there_after_a_restart(tmp_path: Path) -> None:
+    """Of durable relays, and until they retain no longer."""
+    relays = [{"name": "last", "history": {**KEPT, "events": 1}, "retain": "last"}]
+    async with running_gateway(tmp_path, relays=relays) as world:
+        await publish(world, "last/a", "1")
+        await publish(world, "last/b", "2")
+        await publish(world, "last/b", "3")
+    async with running_gateway(tmp_path, relays=relays) as world:
+        found = await replay(world, "last/**?from=retained", 2)
+        assert [(event["subject"] if "subject" in event else event["source"], event["data"]) for event in found] == [
+            ("/last/a", "1"),
+            ("/last/b", "3"),
+        ]
+    async with running_gateway(tmp_path, relays=[{**relays[0], "retain": "none"}]):
+        pass
+    async with running_gateway(tmp_path, relays=relays) as world:
+        async with ndjson(world, "last/**?from=retained") as stream:
+            assert (await stream.event())["type"] == "fanway.ready"
+            await publish(world, "last/c", "4")
+            while (event := await stream.event())["type"].startswith("fanway.") and event["type"] != "fanway.event":
+                pass
+            assert event["data"] == "4"
+
+
 async def test_events_of_a_relay_that_is_deleted_meanwhile_are_refused(world: World) -> None:
     async with session(world) as publisher:
         with stuck_disk(world):
