@@ -201,10 +201,15 @@ class Pushing:
     # --- inside ---
 
     def _all(self, namespace: Namespace) -> list[_Push]:
-        return list(self._held.get(namespace, {}).values())
+        """Those that stand; what has ended while nobody took anything of it is noticed here."""
+        held = list(self._held.get(namespace, {}).values())
+        for push in held:
+            if push.durable.is_closed:
+                self._spawn(self._forget(push))
+        return [push for push in held if not push.durable.is_closed]
 
     def _push(self, namespace: Namespace, id: str) -> _Push:
-        push = self._held.get(namespace, {}).get(id)
+        push = next((push for push in self._all(namespace) if push.settings.id == id), None)
         if push is None:
             raise EndpointNotFound("There is no such subscription.")
         return push

@@ -165,7 +165,7 @@ class Pusher:
     async def _carry(self, owed: Sequence[Owed]) -> None:
         groups = _groups(owed)
         try:
-            while groups and not self._is_over:
+            while groups and not self._is_over and self._rests_until <= self._around.monotonic():
                 await self._send(groups.pop(0))
         finally:
             for each in (each for group in groups for each in group):

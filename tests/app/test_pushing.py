@@ -428,8 +428,11 @@ async def test_a_gateway_with_a_sink_that_hangs_stops_in_good_time(tmp_path: Pat
             await sink.got(2)  # it was given back, and is owed again
 
 
-async def test_a_relay_takes_its_subscriptions_along(world: World, sink: Sink) -> None:
-    await create(world, sink)
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_a_relay_takes_its_subscriptions_along(world: World, sink: Sink, is_paused: bool) -> None:
+    made = await create(world, sink)
+    if is_paused:
+        await call(world, "POST", f"/{made['id']}/pause")
     gone: httpx.Response = await world.client.delete("/-/api/relays/orders", headers=world.auth())
     assert gone.status_code == 204
     assert (await call(world, "GET"))["subscriptions"] == []

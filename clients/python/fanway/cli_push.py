@@ -93,8 +93,10 @@ def push_add(
     made = call(gateway, "POST", "subscriptions", wish | ({"types": list(types)} if types else {}))
     print_line(f"{safe(made['id'])}\t{safe(made['secret'])}")
     validation = made["status"]["validation"]
-    if validation["state"] != "granted":
-        say(f"note: nothing is sent yet. {validation['reason']} Ask again: fanway push validate {made['id']}")
+    if validation["state"] == "pending":
+        say(f"note: nothing is sent yet. {validation['reason']} It is asked again until it answers.")
+    elif validation["state"] == "refused":
+        say(f"note: nothing is sent. {validation['reason']} Once it does: fanway push validate {made['id']}")
 
 
 @push.command("rm")

@@ -61,8 +61,8 @@ class Parcel:
         self.source.told()
 
     def give_back(self) -> None:
-        self.source.settled.append((self.event.offset, "back"))
-        self.source.told()
+        self.source.returned.append(self.event.offset)
+        self.source.put(self)
 
 
 @dataclass
@@ -71,6 +71,7 @@ class Shelf:
 
     most: int = 5
     settled: list[tuple[int, str]] = field(default_factory=list)
+    returned: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
     _waiting: list[Owed] = field(default_factory=list)
@@ -97,6 +98,10 @@ class Shelf:
         self._waiting.sort(key=lambda owed: owed.event.offset)
         taken, self._waiting = self._waiting[:most], self._waiting[most:]
         return taken
+
+    async def until_returned(self, count: int) -> None:
+        async with asyncio.timeout(30):
+            await self._until(lambda: len(self.returned) >= count)
 
     async def until_settled(self, count: int) -> list[tuple[int, str]]:
         async with asyncio.timeout(30):
@@ -279,6 +284,17 @@ async def test_a_batch_that_is_refused_is_tried_event_by_event() -> None:
         assert settled == [(1, "nack"), (2, "nack"), (3, "nack"), (1, "ack"), (2, "reject"), (3, "ack")]
 
 
+async def test_of_a_batch_nothing_more_is_tried_once_the_sink_has_failed() -> None:
+    """What was tried before goes alone, and the rest of it waits for the sink without losing an attempt."""
+    async with running_sink(answer(503)) as sink:
+        async with pushing(sink, mode=Mode.BATCH, concurrency=1, backoff=Backoff(60, 60)) as pushed:
+            for offset in (1, 2, 3):
+                pushed.shelf.put(Parcel(event(offset), pushed.shelf, attempt=2))
+            assert await pushed.shelf.until_settled(1) == [(1, "nack")]
+            await pushed.shelf.until_returned(2)
+            assert pushed.shelf.returned == [2, 3]
+
+
 async def test_headers_and_credentials_of_the_subscription_go_along() -> None:
     credential = Credential("PLAIN", "me", "pass")
     async with running_sink() as sink, pushing(sink, headers=(("X-Key", "k"),), credential=credential) as pushed:
@@ -423,7 +439,8 @@ async def test_retry_after_is_waited_for() -> None:
 async def test_a_retired_sink_gets_nothing_more_and_loses_nothing() -> None:
     async with running_sink(answer(410)) as sink, pushing(sink, concurrency=1) as pushed:
         pushed.owe(1, 2)
-        assert await pushed.shelf.until_settled(1) == [(1, "back")]
+        await pushed.shelf.until_returned(1)
+        assert (pushed.shelf.returned, pushed.shelf.settled) == ([1], [])
         assert (pushed.gone, len(sink.received)) == ([True], 1)
 
 
@@ -468,4 +485,4 @@ async def test_what_is_under_way_is_finished_or_given_back_at_the_end() -> None:
         await asyncio.sleep(0)
         release.set()
         await stopping
-        assert sorted(pushed.shelf.settled) == [(1, "ack"), (2, "back")]
+        assert (pushed.shelf.settled, pushed.shelf.returned) == ([(1, "ack")], [2])
