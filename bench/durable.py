@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 
-from bench.load import BINARY, LoadError, client_frame, open_tcp, open_websocket, read_message
+from bench.load import BINARY, TEXT, LoadError, client_frame, open_tcp, open_websocket, read_message
 from bench.native import acknowledged
 from bench.peers import RELAY, Fanway, Peer, Place, Server
 from bench.rivals import NATS_HELLO, Nats, Redis
@@ -26,8 +26,8 @@ class DurableFanway(Fanway):
     def open_publisher(self, server: Server) -> socket.socket:
         return self.open_wide_publisher(server)
 
-    def publication(self, payload: bytes) -> bytes:
-        return client_frame(BINARY, f'{{"t":"pub","r":1,"address":"{RELAY}/{SUBJECT.decode()}"}}\n'.encode() + payload)
+    def frame(self, publisher: socket.socket) -> bytes:
+        return client_frame(TEXT, f'{{"t":"pub","r":1,"address":"{RELAY}/{SUBJECT.decode()}"}}\n'.encode() + PAYLOAD)
 
     answer = b'"cursor":'
 
@@ -47,7 +47,7 @@ class JetStream(Nats):
 
     def open_publisher(self, server: Server) -> socket.socket:
         sock = open_websocket(server.port, "/")
-        sock.sendall(client_frame(BINARY, NATS_HELLO + b"SUB _INBOX.ack 1\r\nPING\r\n"))
+        sock.sendall(client_frame(BINARY, NATS_HELLO + b"SUB %b 1\r\nPING\r\n" % _inbox(sock)))
         _read_to(sock, b"PONG\r\n")
         return sock
 
@@ -60,8 +60,9 @@ class JetStream(Nats):
             if b'"error"' in _read_to(sock, b"}"):
                 raise LoadError("nats-server refused to make a stream")
 
-    def publication(self, payload: bytes) -> bytes:
-        return client_frame(BINARY, b"PUB %b _INBOX.ack %d\r\n%b\r\n" % (SUBJECT, len(payload), payload))
+    def frame(self, publisher: socket.socket) -> bytes:
+        head = b"PUB %b %b %d" % (SUBJECT, _inbox(publisher), len(PAYLOAD))
+        return client_frame(BINARY, b"%b\r\n%b\r\n" % (head, PAYLOAD))
 
 
 class RedisStream(Redis):
@@ -78,8 +79,8 @@ class RedisStream(Redis):
     def open_publisher(self, server: Server) -> socket.socket:
         return open_tcp(server.port)
 
-    def publication(self, payload: bytes) -> bytes:
-        parts = (b"XADD", SUBJECT, b"*", b"p", payload)
+    def frame(self, publisher: socket.socket) -> bytes:
+        parts = (b"XADD", SUBJECT, b"*", b"p", PAYLOAD)
         return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
@@ -107,10 +108,16 @@ def _round(server: Server, count: int, sizes: Sizes) -> Sample:
         publishers = [stack.enter_context(peer.open_publisher(server)) for _ in range(count)]
         meter = Meter(server, sizes)
         try:
-            done = acknowledged(publishers, peer.publication(PAYLOAD), peer.answer, sizes.times, meter)
+            clients = [(publisher, peer.frame(publisher)) for publisher in publishers]
+            done = acknowledged(clients, peer.answer, sizes.times, meter)
         except LoadError as error:
             raise LoadError(f"{peer.name}, {count} publishers: {error}") from error
         return meter.rate(done)
+
+
+def _inbox(publisher: socket.socket) -> bytes:
+    """Where its acknowledgements go."""
+    return b"_INBOX.%06d" % publisher.fileno()
 
 
 def _read_to(sock: socket.socket, end: bytes) -> bytes:

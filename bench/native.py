@@ -88,12 +88,14 @@ def requests(
     return measured("web", arguments, "done", times, timed)
 
 
-def acknowledged(clients: Sequence[socket.socket], frame: bytes, mark: bytes, times: Times, timed: Timed) -> int:
-    """Keep one publish under way on every client; answers in the measured part, each of which holds `mark` once.
+def acknowledged(clients: Sequence[tuple[socket.socket, bytes]], mark: bytes, times: Times, timed: Timed) -> int:
+    """Keep one publish under way on every client, each its own frame, all of one size; answers in the measured part.
 
-    Raises LoadError.
+    Each answer holds `mark` once. Raises LoadError.
     """
-    arguments = [fds(clients), len(clients), frame, len(frame), mark, len(mark)]
+    frames = b"".join([frame for _, frame in clients])
+    sockets = fds([sock for sock, _ in clients])
+    arguments = [sockets, len(clients), frames, len(frames) // len(clients), mark, len(mark)]
     return measured("acks", arguments, "done", times, timed)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from bench import (
     bodies,
+    catch_up,
     durable,
     fanout,
     filters,
     floods,
+    history,
     idle,
     large,
     latency,
@@ -40,6 +42,8 @@ ROWS: tuple[Row, ...] = (
     streams.ROW,
     relays.ROW,
     durable.ROW,
+    catch_up.ROW,
+    history.ROW,
     tokens.ROW,
     *idle.ROWS,
     *tls.ROWS,

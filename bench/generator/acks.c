@@ -17,17 +17,17 @@ struct client {
 struct acks {
     int poll, count;
     const int *fds;
-    const char *frame, *mark; /* what is sent; what stands once in each answer */
+    const char *frames, *mark; /* what each client sends, all of one size; what stands once in each answer */
     uint32_t frame_size, mark_size;
     struct client *clients;
     uint64_t done;
     int open;
 };
 
-struct acks *acks_open(const int *fds, int count, const char *frame, uint32_t frame_size, const char *mark,
+struct acks *acks_open(const int *fds, int count, const char *frames, uint32_t frame_size, const char *mark,
                        uint32_t mark_size) {
     struct acks *acks = calloc(1, sizeof *acks);
-    *acks = (struct acks){.poll = epoll_create1(0), .count = count, .fds = fds, .frame = frame, .mark = mark,
+    *acks = (struct acks){.poll = epoll_create1(0), .count = count, .fds = fds, .frames = frames, .mark = mark,
                           .frame_size = frame_size, .mark_size = mark_size,
                           .clients = calloc(count, sizeof(struct client))};
     for (int i = 0; i < count; i++) watch(acks->poll, fds[i], EPOLLIN, i);
@@ -45,7 +45,7 @@ uint64_t acks_done(const struct acks *acks) { return acks->done; }
 static int acks_send(struct acks *acks, int i) {
     acks->clients[i].is_waiting = 1;
     acks->open++;
-    return link_send_whole(acks->fds[i], acks->frame, acks->frame_size);
+    return link_send_whole(acks->fds[i], acks->frames + (size_t)i * acks->frame_size, acks->frame_size);
 }
 
 /* One read; whether an answer has come whole enough to be known. */
