@@ -35,7 +35,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture
 def short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the last few events are in memory, and little is read at once."""
+    """Only the last few events are in memory, and little is read at once. It comes before the gateway."""
     monkeypatch.setattr("fanout.history.TAIL_EVENTS", 7)
     monkeypatch.setattr("app.edge.feeds.feed.SLICE_BYTES", 2000)
 
@@ -111,7 +111,7 @@ async def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) ->
 
 @pytest.mark.parametrize("transport", ["ndjson", "sse", "session", "cloudevents", "long poll"])
 async def test_between_disk_memory_and_the_present_there_is_no_seam(
-    world: World, short_tail: None, transport: str
+    short_tail: None, world: World, transport: str
 ) -> None:
     """R01: while others publish, everything from the start comes once and in order."""
     total = 150
@@ -145,7 +145,7 @@ async def test_between_disk_memory_and_the_present_there_is_no_seam(
     assert seen == list(range(total))
 
 
-async def test_a_subscriber_that_leaves_while_the_disk_is_read_is_left_alone(world: World, short_tail: None) -> None:
+async def test_a_subscriber_that_leaves_while_the_disk_is_read_is_left_alone(short_tail: None, world: World) -> None:
     await publish_numbers(world, "kept/a", 0, 40)
     async with session(world) as peer:
         await peer.subscribe(1, "kept/**", from_="start")
@@ -335,6 +335,49 @@ async def test_what_is_retained_is_there_after_a_restart(tmp_path: Path) -> None
             while (event := await stream.event())["type"].startswith("fanway.") and event["type"] != "fanway.event":
                 pass
             assert event["data"] == "4"
+
+
+async def delivered(peer: Session, count: int) -> list[tuple[int, int]]:
+    """The next deliveries of a shared subscription: their numbers to acknowledge, and what they hold."""
+    found: list[tuple[int, int]] = []
+    while len(found) < count:
+        header, payload = await peer.next()
+        if header["t"] == "dl":
+            found.append((header["d"], int(payload)))
+    return found
+
+
+async def test_a_durable_subscription_goes_on_from_disk_after_a_restart(tmp_path: Path, short_tail: None) -> None:
+    """What was not acknowledged comes again, and what nobody had taken yet."""
+    async with running_gateway(tmp_path, relays=RELAYS) as world:
+        await publish_numbers(world, "kept/a", 0, 40)
+        async with session(world) as peer:
+            await peer.subscribe(1, "kept/**", durable="workers", from_="start")
+            given = await delivered(peer, 40)
+            assert [number for _, number in given] == list(range(40))
+            await peer.send("ack", sub=1, d=[d for d, number in given if number not in (3, 17)])
+            while (await peer.header())["t"] != "ok":
+                pass
+        await publish_numbers(world, "kept/a", 40, 30)
+    async with running_gateway(tmp_path, relays=RELAYS) as world:
+        async with session(world) as peer:
+            await peer.subscribe(1, "kept/**", durable="workers")
+            assert sorted(number for _, number in await delivered(peer, 32)) == [3, 17, *range(40, 70)]
+
+
+async def test_history_that_cannot_be_read_ends_the_subscription(
+    short_tail: None, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_numbers(world, "kept/a", 0, 40)
+    monkeypatch.setattr("app.store.log._SLICE", "SELECT nothing FROM nowhere WHERE ?1 + ?2 + ?3 + ?4")
+    answer = await world.client.get("/-/events/kept/**?wait=5&from=start", headers=world.auth())
+    assert answer.status_code == 503
+    async with session(world) as peer:
+        await peer.subscribe(1, "kept/**", from_="start")
+        async with asyncio.timeout(10):
+            await peer.websocket.wait_closed()
+        assert peer.websocket.close_code == 1011
+    await publish(world, "kept/a")
 
 
 async def test_events_of_a_relay_that_is_deleted_meanwhile_are_refused(world: World) -> None:
