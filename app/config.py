@@ -51,9 +51,7 @@ class Limits(_Part):
         default=10, gt=0, description="Time for a request head to arrive in full; beyond it 408."
     )
     url_bytes: int = Field(default=16384, ge=512, description="Longest request target, in bytes; beyond it 414.")
-    event_bytes: int = Field(
-        default=1 << 20, ge=1, description="Largest payload of one event, in bytes; beyond it 413."
-    )
+    event_bytes: int = Field(default=1 << 20, ge=1, description="Largest payload of an event, in bytes; beyond it 413.")
     listeners: int = Field(
         default=25, ge=0, description="Most listeners on one relay of Azure's profiles; 0 is no limit. Azure's is 25."
     )
@@ -71,6 +69,8 @@ class Limits(_Part):
     retained_bytes: int = Field(default=64 << 20, ge=0, description="Most bytes that a relay retains beside history.")
     batch_lines: int = Field(default=10_000, ge=1, description="Most events in one NDJSON or CloudEvents batch.")
     batch_bytes: int = Field(default=1 << 20, ge=1, description="Largest batch, in bytes; beyond it 413.")
+    delay_seconds: float = Field(default=604_800, gt=0, description="Longest time until an event's `not-before`.")
+    delayed_events: int = Field(default=10_000, ge=0, description="Most events that may wait at one relay.")
     journal_bytes: int = Field(
         default=0,
         ge=0,

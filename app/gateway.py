@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -30,6 +29,8 @@ from app.config import Arm, ConfigurationError, Settings
 from app.edge import nettcp
 from app.edge.context import Context
 from app.edge.feeds.appender import Appender
+from app.edge.feeds.delayed import Delayed
+from app.edge.feeds.duplicates import load_ids
 from app.edge.listening import bound, raise_file_limit, reachable, url_of
 from app.edge.peers import review_peers
 from app.edge.realm import LINGER_SECONDS, Realm, RetainedLimits
@@ -44,7 +45,9 @@ from app.manage.arm.endpoint import Endpoint, Ports, find_endpoint
 from app.namespace import Change, Namespace, Relay
 from app.push.connect import Resolve, Resolver
 from app.pushing import Pushing
+from app.started import Started
 from app.startup import open_registry, open_vouchers
+from app.store.delayed import DelayedEvents
 from app.tls import open_certificates
 from app.wire.azure.choices import Choices
 from fanout.tick import Tick
@@ -53,23 +56,6 @@ SWEEP_SECONDS = 30.0
 RESERVED_FILES = 200  # descriptors kept free for the registry, logs and listening sockets
 SWITCH_SECONDS = 0.0005  # for which the journal's threads wait for a busy loop; 5 ms would be a sync's time
 YOUNG_OBJECTS = 20_000  # before the youngest are collected: a rush of connections is no garbage
-
-
-class Started(NamedTuple):
-    """How to reach a gateway that serves. `key` is the root key's text, to be shown on the first start only."""
-
-    url: str
-    tls_url: str | None
-    namespace: str
-    data: Path
-    is_first_start: bool
-    key_name: str | None
-    key: str | None
-    ca: Path | None
-    allows_dynamic_relays: bool = True
-    is_emulator: bool = False
-    nettcp_url: str | None = None
-    nettcp_tls_url: str | None = None
 
 
 class Gateway:
@@ -103,6 +89,8 @@ class Gateway:
             self.vouchers = open_vouchers(self.settings)
             self.context = self._build_context()
             await self.context.durables.load()
+            await load_ids(self.context.realms.values(), self.opened.log, self._clock())
+            await self.context.delayed.load()
             self.pushing = Pushing(self.context, self.opened.pushes, self._resolver)
             undo.push_async_callback(self.pushing.stop, 0.0)
             await self.pushing.start()
@@ -164,6 +152,10 @@ class Gateway:
     @property
     def hosts(self) -> Hosts:
         return self.context.hosts
+
+    @property
+    def delayed(self) -> Delayed:
+        return self.context.delayed
 
     @property
     def choices(self) -> Choices:
@@ -234,6 +226,7 @@ class Gateway:
         def soon(callback: Callable[[], None]) -> None:
             loop.call_soon(callback)
 
+        limits, wheel = settings.limits, Wheel(loop)
         context = Context(
             settings=settings,
             hosts=hosts,
@@ -245,11 +238,12 @@ class Gateway:
                 Certificates(settings.identity.certificates, settings.namespace),
             ),
             loop=loop,
-            wheel=Wheel(loop),
+            wheel=wheel,
             clock=self._clock,
             realms={},
             journal=self.opened.journal,
             appender=Appender(self.opened.journal, self.opened.log, settings.budgets.unsaved_bytes),
+            delayed=Delayed(self.opened.journal, DelayedEvents(self.opened.journal), wheel, self._clock, limits),
             max_connections=raise_file_limit() - RESERVED_FILES,
         )
 
@@ -287,9 +281,11 @@ class Gateway:
                 self._clock,
                 registry,
                 context.appender,
+                context.delayed,
                 is_open=is_open,
                 retained_limits=retained_limits,
             )
+            context.delayed.serve(context.realms[namespace])
             namespace.on_change.append(review)
             look_for_wcf()
             look_for_network_rules()
@@ -298,7 +294,7 @@ class Gateway:
         def leave(namespace: Namespace) -> None:
             hosts.changed()
             context.authorizer.tickets.forget(namespace)
-            del context.realms[namespace]
+            context.delayed.leave(context.realms.pop(namespace))
             context.durables.review()
 
         for namespace in registry.namespaces:

@@ -67,6 +67,22 @@ new_event = tuple.__new__
 """`new_event(Event, (address, …, is_retained))`, all fields in order, is `Event(…)` without a call in between."""
 
 
+class DelayedEvent(NamedTuple):
+    """An event that waits until Unix time `due`; it has no offset yet, and was `received_at` when it was accepted.
+
+    `number` names it, and counts in the order of acceptance. `made_at` is when its relay was made, 0 if that came
+    into being by use. `size`: bytes of its payload, which need not be there.
+    """
+
+    number: int
+    namespace: str
+    relay: str
+    made_at: float
+    due: float
+    event: Event
+    size: int = 0
+
+
 # --- the least that makes a valid CloudEvent of what a publisher left out ---
 
 DEFAULT_TYPE = "fanway.event"

@@ -13,6 +13,7 @@ from app.access.authorize import Authorizer
 from app.access.grant import Grant
 from app.closes import Close
 from app.edge.feeds.appender import Appender
+from app.edge.feeds.delayed import Delayed
 from app.edge.feeds.durables import Durables
 from app.edge.feeds.groups import Groups
 from app.edge.feeds.turns import Turns
@@ -66,6 +67,7 @@ class Context:
     realms: dict[Namespace, Realm]
     journal: Journal
     appender: Appender
+    delayed: Delayed
     node: int = 0
     is_draining: bool = False
     has_wcf_relays: bool = False  # somewhere: then every request's relay is looked at first

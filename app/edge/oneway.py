@@ -152,7 +152,7 @@ class OneWay(Exchange):
         context.counters["one_way_messages"] += 1
         if relay.profile is Profile.NET_EVENT:
             publication, now = bare_publication(head.get("content-type"), body), context.clock()
-            check_event(relay, publication, now)  # before anybody has it
+            check_event(relay, publication)  # before anybody has it
             self._hand_to_all(relay, hand)
             publish(self._realm, relay, _event_address(relay, address), publication, now)
         else:

@@ -6,6 +6,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.access.client_certificate import Credential
@@ -13,11 +14,12 @@ from app.access.grant import Grant, Limit
 from app.access.network import Network
 from app.closes import ENTITY_GONE, RELAY_MOVED, Close
 from app.edge.backpressure import Backpressure
+from app.edge.feeds.duplicates import Duplicates
 from app.edge.presence import Presence
 from app.edge.slowness import Slowness
 from app.edge.status import Fate, Status
 from app.edge.system import is_system, system_relay
-from app.errors import EndpointNotFound
+from app.errors import EndpointNotFound, RelayError
 from app.namespace import Change, HistoryLimits, Namespace, Relay, RelayTerms, Right
 from app.wire.native.publication import Publication
 from fanout.history import History
@@ -29,8 +31,10 @@ from fanout.tick import Tick
 if TYPE_CHECKING:
     from app.edge.control import ControlChannel
     from app.edge.feeds.appender import Appender
+    from app.edge.feeds.delayed import Delayed
 
 LINGER_SECONDS = 300.0
+DUPLICATES_BYTES = 16 << 20  # of the ids known of one relay's events
 NO_ENDPOINT = "Endpoint does not exist."
 NO_TERMS = RelayTerms()
 _FATES: dict[str, Fate] = {"relay-added": "created", "relay-changed": "changed", "relay-removed": "deleted"}
@@ -86,7 +90,8 @@ class Realm:
     """Everything live in one namespace. Relays may come and go; what hung on them is ended by the edge's review.
 
     `dynamic` makes relays come into being by use: for everybody if `is_open`, else for listeners whose rule says so.
-    `clock` is unix seconds. What durable relays get goes through the `appender`.
+    `clock` is unix seconds. What durable relays get goes through the `appender`, what waits for its time through
+    `delayed`.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class Realm:
         clock: Callable[[], float],
         dynamic: DynamicRelays,
         appender: Appender,
+        delayed: Delayed,
         *,
         is_open: bool,
         retained_limits: RetainedLimits = RETAINED_LIMITS,
@@ -105,6 +111,7 @@ class Realm:
         self._network_rules = namespace.network
         self.tick = tick
         self.appender = appender
+        self.delayed = delayed
         self.router = Router(tick)
         self.backpressure = Backpressure(tick.schedule)
         self.system = system_relay()
@@ -121,6 +128,7 @@ class Realm:
         self._is_open = is_open
         self._retained_limits = retained_limits
         self._histories: dict[str, tuple[Relay, History]] = {}
+        self._duplicates: dict[str, tuple[Relay, Duplicates]] = {}
         self._used_at: dict[Relay, float] = {}
         self._sockets: Counter[Relay] = Counter()
         for relay in namespace.relays.values():
@@ -219,6 +227,24 @@ class Realm:
         """The stream of this epoch is over."""
         self._epochs.discard(epoch)
 
+    def has(self, relay: Relay) -> bool:
+        """Whether the relay is still there, and not another of its name."""
+        return self.namespace.relays.get(relay.key) is relay
+
+    def reopen(self, address: str) -> Relay | None:
+        """The relay of an address that came into being by use before a restart, if relays may do so anywhere."""
+        if self._is_open:
+            with suppress(RelayError):
+                return self._dynamic.ensure_dynamic(self.namespace, address.partition("/")[0])
+        return None
+
+    def duplicates(self, relay: Relay) -> Duplicates:
+        """The ids known of the relay's events."""
+        entry = self._duplicates.get(relay.key)
+        if entry is None or entry[0] is not relay:
+            entry = self._duplicates[relay.key] = relay, Duplicates(DUPLICATES_BYTES)
+        return entry[1]
+
     def touch(self, relay: Relay) -> None:
         """Note that a dynamic relay is in use, so that it lingers from now."""
         if relay.is_dynamic and self.namespace.relays.get(relay.key) is relay:  # what lived on it leaves after it
@@ -234,7 +260,9 @@ class Realm:
             self.touch(relay)
 
     def _is_used(self, relay: Relay) -> bool:
-        return bool(relay in self._sockets or self.roster.count(relay.key) or self.router.subscriptions(relay.key))
+        key = relay.key
+        is_awaited = self.delayed.count(self.namespace, relay)
+        return bool(relay in self._sockets or self.roster.count(key) or self.router.subscriptions(key) or is_awaited)
 
     def hold(self, relay: Relay) -> None:
         """A socket lives on the relay now, whoever listens; `release` it when that ends."""
@@ -253,6 +281,8 @@ class Realm:
             history.prune(now)  # a relay where nothing is published any more cuts nothing by itself
             if history.retained is not None:
                 history.retained.prune(now)
+        for relay, duplicates in self._duplicates.values():
+            duplicates.prune(now - relay.dedup_seconds)
         self.status.sweep()
         self.presence.sweep()
         self.slowness.sweep()
@@ -283,6 +313,8 @@ class Realm:
                 self.discard_epoch(entry[1].epoch)
                 if (log := entry[1].log) is not None:
                     self.appender.log.drop(log, entry[1].head)
+            self._duplicates.pop(change.relay.key, None)
+            self.delayed.drop(self.namespace.name, change.relay.key)
             self._used_at.pop(change.relay, None)
         elif change.kind == "relay-changed" and change.relay.key in self._histories:
             self._limit(change.relay, self.history(change.relay))

@@ -22,6 +22,21 @@ from app.namespace import Namespace, Relay, Right, fold
 from app.store.registry import Registry
 from app.store.revocations import Revocations
 from app.wire.azure.choices import Choices
+from fanout.event import DelayedEvent
+
+
+class Delayed(Protocol):
+    """What is needed of `app.edge.feeds.delayed`; see there, also for the errors."""
+
+    def count(self, namespace: Namespace, relay: Relay) -> int: ...
+
+    async def of(self, namespace: Namespace, relay: Relay, limit: int) -> list[DelayedEvent]: ...
+
+    async def one(self, namespace: Namespace, number: int) -> DelayedEvent | None: ...
+
+    async def cancel(self, waiting: DelayedEvent) -> None: ...
+
+    async def cancel_all(self, namespace: Namespace, relay: Relay) -> None: ...
 
 
 class Context(Protocol):
@@ -52,6 +67,10 @@ class Context(Protocol):
 
     def counts(self, namespace: Namespace, relay: Relay) -> tuple[int, int]:
         """How many listeners and subscriptions a relay has."""
+
+    @property
+    def delayed(self) -> Delayed:
+        """The events that wait for their time."""
 
     def presence(
         self, namespace: Namespace, relay: Relay | None, kind: str | None, after: int, limit: int

@@ -65,6 +65,9 @@ FROM (SELECT * FROM events WHERE place > ?1 AND place <= ?2
     AND size_before + (place - ?1 - 1) * {EVENT_BYTES}
         <= (SELECT size_before FROM events WHERE place > ?1 ORDER BY place LIMIT 1) + ?3
     ORDER BY place LIMIT ?4)"""
+_IDS = """
+SELECT place - ?, address, id, source, received_at FROM events WHERE place > ? AND place <= ? AND id <> ''
+    ORDER BY place DESC LIMIT ?"""
 
 
 @dataclass(slots=True, eq=False)
@@ -232,6 +235,15 @@ class EventLog:
             then([] if error is not None else _events(base, *rows[0]), error)
 
         self._journal.read(_SLICE, (base + after, base + to, limit_bytes, SLICE_EVENTS), parse)
+
+    async def ids(self, log: Log, after: int, limit: int) -> list[Row]:
+        """Of the last events after an offset that have an id: offset, address, id, source, when received; in order.
+
+        Raises StoreUnavailable.
+        """
+        base = log.number << OFFSET_BITS
+        rows = await self._journal.rows(_IDS, (base, base + after, base + _LAST_OFFSET, limit))
+        return [(*row[:4], row[4] / 1e6) for row in reversed(rows)]
 
     # --- inside ---
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from app.commands import banner, check, commands, dev_cert, migrate, own_command, ready_line, serve
 from app.config import Settings
-from app.gateway import Started
+from app.started import Started
 
 KEY = "c2VjcmV0"
 

@@ -22,6 +22,7 @@ from fanway.cli_relays import parse_forward
 from fanway.event import Event
 
 OURS = {
+    "delayed",
     "publish",
     "subscribe",
     "listen",

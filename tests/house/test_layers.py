@@ -39,6 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "app.store",
         "fanout",
     ),
+    "app.started": (),
     "app.startup": ("app.access", "app.config", "app.namespace", "app.provision", "app.store"),
     "app.wire": ("app.closes", "app.errors", "fanout"),
     "app.access": ("app.closes", "app.errors", "app.hosts", "app.identity", "app.namespace", "fanout"),

@@ -36,7 +36,7 @@ class Publisher(Protocol):
 class _Entry:
     """What was published at once: consecutive events of one relay, which have their places from `place` on."""
 
-    __slots__ = ("events", "on_failure", "on_receipt", "publisher", "realm", "relay", "size")
+    __slots__ = ("along", "events", "on_failure", "on_receipt", "publisher", "realm", "relay", "size")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class _Entry:
         on_receipt: OnReceipt | None,
         on_failure: OnFailure | None,
         publisher: Publisher | None,
+        along: Statement | None,
     ) -> None:
         self.realm = realm
         self.relay = relay
@@ -53,6 +54,7 @@ class _Entry:
         self.on_receipt = on_receipt
         self.on_failure = on_failure
         self.publisher = publisher
+        self.along = along
         self.size = sum([len(event.payload) for event in events]) + EVENT_BYTES * len(events)
 
     @property
@@ -104,12 +106,14 @@ class Appender:
         on_receipt: OnReceipt | None,
         on_failure: OnFailure | None,
         publisher: Publisher | None,
+        along: Statement | None = None,
     ) -> None:
         """Publish events of a durable relay once they are on disk; their offsets are given then.
 
-        `on_receipt` is for a single one; `on_failure` is told if they are not kept.
+        `on_receipt` is for a single one; `on_failure` is told if they are not kept. `along` is
+        committed with them.
         """
-        entry = _Entry(realm, relay, events, on_receipt, on_failure, publisher)
+        entry = _Entry(realm, relay, events, on_receipt, on_failure, publisher, along)
         self._bytes += entry.size
         if publisher is not None:
             publisher.unsaved += entry.size
@@ -133,7 +137,8 @@ class Appender:
             part = self._parts.setdefault(history, [])
             entry.place(history.head + len(part))
             part += entry.events
-        return self.log.statements(self._parts)
+        along = [entry.along for entry in self._batch if entry.along is not None]
+        return [*self.log.statements(self._parts), *along]
 
     def _done(self, error: RelayError | None) -> None:
         batch, self._batch = self._batch, []

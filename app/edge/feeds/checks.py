@@ -22,7 +22,7 @@ def max_event_bytes(context: Context, relay: Relay) -> int:
     return allowed if relay.max_event_bytes is None else min(allowed, relay.max_event_bytes)
 
 
-def check_event(relay: Relay, publication: Publication, now: float) -> None:
+def check_event(relay: Relay, publication: Publication) -> None:
     """Return when the event may be published there. Raises PayloadTooLarge, SchemaViolation, Unsupported.
 
     The caller has seen to the gateway's own limits.
@@ -35,14 +35,14 @@ def check_event(relay: Relay, publication: Publication, now: float) -> None:
             raise SchemaViolation("The payload is binary, and this relay's schema asks for JSON.")
         compile_schema(relay.event_schema).check(publication.payload)
     if publication.terms is not None:
-        _check_terms(relay, publication.terms, now)
+        _check_terms(relay, publication.terms)
 
 
-def check_events(relay: Relay, publications: Sequence[Publication], now: float) -> None:
+def check_events(relay: Relay, publications: Sequence[Publication]) -> None:
     """The same for all events of a request, of which a message names the first that may not be."""
     for number, publication in enumerate(publications, 1):
         try:
-            check_event(relay, publication, now)
+            check_event(relay, publication)
         except RelayError as error:
             if len(publications) == 1:
                 raise
@@ -61,8 +61,6 @@ def check_room(relay: Relay, retained: Retained | None, address: str, publicatio
         )
 
 
-def _check_terms(relay: Relay, terms: Terms, now: float) -> None:
+def _check_terms(relay: Relay, terms: Terms) -> None:
     if terms.retain and relay.retain == "none":
         raise Unsupported(f"'{relay.name}' keeps no last events: its setting 'retain' is 'none'.")
-    if terms.due(now) > now:
-        raise Unsupported("Not offered by this version: 'not-before'.")

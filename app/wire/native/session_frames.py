@@ -108,7 +108,7 @@ def encode_ok(r: int, sub: int) -> bytes:
 
 def encode_published(r: int, receipt: PublishReceipt) -> bytes:
     """The answer to `pub`."""
-    return _frame({"t": "ok", "r": r, **receipt._asdict()})
+    return _frame({"t": "ok", "r": r, **receipt.members()})
 
 
 def encode_renewed(r: int, expires_at: float) -> bytes:

@@ -25,6 +25,8 @@ from fanway.relay import Relay
 @click.option("--id", "id_", help="The event's id (default: the gateway gives one).")
 @click.option("--partition-key", metavar="KEY", help="Events of one key belong together.")
 @click.option("--ttl", metavar="PERIOD", help="For how long it may be given to anybody, such as 30s, 5m or 12h.")
+@click.option("--not-before", "not_before", metavar="TIME|PERIOD", help="When it is published.")
+@click.option("--in", "in_", metavar="PERIOD", help="The same, as a period from now.")
 @click.option("--retain/--no-retain", default=None, help="Whether it becomes the last event of its address.")
 @click.option("--file", "file", type=click.File("rb"), help="Take the payload from a file.")
 @click.option("--lines", is_flag=True, help="Publish every line of the file or of standard input as one event.")
@@ -38,6 +40,8 @@ def publish(
     id_: str | None,
     partition_key: str | None,
     ttl: str | None,
+    not_before: str | None,
+    in_: str | None,
     retain: bool | None,
     file: Any,
     lines: bool,
@@ -50,12 +54,16 @@ def publish(
     Examples:
       fanway publish orders/eu/7 '{"total": 42}'
       tail -f app.log | fanway publish logs/web - --lines
+      fanway publish orders/eu/7/remind --in 30m --ttl 1h
     """
     if (data is None) == (file is None) and not (lines and data is None):
         raise click.UsageError("Give DATA (or - for standard input) or --file.")
     if lines and id_:
         raise click.UsageError("--id names one event; with --lines every event gets its own.")
+    if not_before is not None and in_ is not None:
+        raise click.UsageError("--not-before and --in both say when.")
     wishes = {"type": type_, "id": id_, "key": partition_key, "ttl": ttl, "retain": retain}
+    wishes["not_before"] = in_ if not_before is None else not_before
     run(_publish(Relay(gateway), address, data, file, lines, content_type, wishes))
 
 
@@ -73,7 +81,7 @@ async def _publish(
         async def send(payload: bytes) -> None:
             value, kind = as_data(payload)
             receipt = await relay.publish(address, value, content_type=content_type or kind, **wishes)
-            print_line(json.dumps(receipt._asdict()))
+            print_line(json.dumps({name: value for name, value in receipt._asdict().items() if _is_told(name, value)}))
 
         if lines and file is not None:
             for line in file:
@@ -87,6 +95,11 @@ async def _publish(
             await send(await StandardInput().read())
         else:
             await send((data or "").encode("utf-8", "surrogateescape"))
+
+
+def _is_told(name: str, value: Any) -> bool:
+    """Whether a member of a receipt says something."""
+    return value is not None and not (name == "duplicate" and value is False)
 
 
 def as_data(payload: bytes) -> tuple[str | bytes, str | None]:

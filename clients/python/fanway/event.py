@@ -11,14 +11,21 @@ Data = Any  # what `publish` and `ask` take: bytes and str as they are, everythi
 
 
 class Receipt(NamedTuple):
-    """What became of a publish: `matched = queued + behind + dropped`, counted in subscriptions."""
+    """What became of a publish: `matched = queued + behind + dropped`, counted in subscriptions.
+
+    `duplicate`: it was published before, and has its `cursor` from then. An event that waits for its time has none yet:
+    it is `due` (RFC 3339), and `number` is what it is cancelled by.
+    """
 
     id: str
-    cursor: str
-    matched: int
-    queued: int
-    behind: int
-    dropped: int
+    cursor: str | None = None
+    matched: int = 0
+    queued: int = 0
+    behind: int = 0
+    dropped: int = 0
+    duplicate: bool = False
+    due: str | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

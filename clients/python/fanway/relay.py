@@ -101,8 +101,11 @@ class Relay:
         `bytes` and `str` go as they are, other values as JSON. `ttl`: for how long it may be given to
         anybody, in seconds or as text such as "5m". `not_before`: when it is published, a time or
         such a period from now. `retain`: whether it becomes the last event of its address, where the
-        relay keeps those. `key` makes the attribute `partitionkey`. Raises RelayError; after
-        ConnectionLostError the event may or may not have been published.
+        relay keeps those. `key` makes the attribute `partitionkey`.
+
+        An event with an `id` may be published again: the relay knows it for a while. So it is, by itself,
+        when the connection is lost before the receipt. Raises RelayError; after ConnectionLostError the
+        event may or may not have been published.
         """
         payload, is_text, kind = as_payload(data, content_type)
         header = header_of(

@@ -36,6 +36,7 @@ log = logging.getLogger("fanway")
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_OPEN_REQUESTS = 1000
 RECONNECT_WAIT_SECONDS = 30.0
+REPEATS = 2  # of a publish with an id whose answer was lost
 ROUTES_KEPT = 10_000
 
 
@@ -65,7 +66,7 @@ class Session:
         await self._connected()  # the gateway's limit is known from its first word on
         if len(payload) > self._max_event_bytes:
             raise QuotaExceededError(f"An event holds at most {self._max_event_bytes} bytes here.", status=413)
-        answer = await self._ask({"t": "pub", **header}, payload, is_text)
+        answer = await self._ask_again({"t": "pub", **header}, payload, is_text)
         try:
             return Receipt(**{name: answer[name] for name in Receipt._fields if name in answer})
         except TypeError as error:
@@ -115,6 +116,17 @@ class Session:
                 raise lost(error) from None
             finally:
                 self._replies.pop(number, None)
+
+    async def _ask_again(self, header: Header, payload: bytes, is_text: bool) -> Header:
+        """The same for a publish; one with an id may be repeated, since the gateway knows whether it has it already."""
+        for _ in range(REPEATS if "id" in header else 0):
+            try:
+                return await self._ask(header, payload, is_text)
+            except ConnectionLostError as error:
+                if not self._shall_return:
+                    raise
+                log.info("publish %s: %s Trying again.", header["id"], error)
+        return await self._ask(header, payload, is_text)
 
     async def _connected(self) -> ClientConnection:
         self._start()

@@ -113,7 +113,7 @@ def test_who_follows_the_folders_finds_what_is_public_and_online_and_nothing_els
     relays: dict[str, tuple[bool, bool]],
 ) -> None:
     namespace = Namespace("ns")
-    realm = Realm(namespace, Tick(lambda callback: None), lambda: 0.0, None, None, is_open=False)  # type: ignore[arg-type]
+    realm = Realm(namespace, Tick(lambda callback: None), lambda: 0.0, None, None, None, is_open=False)  # type: ignore[arg-type]
     for name, (is_public, is_online) in relays.items():
         namespace.relays[name] = Relay(name, is_public=is_public)
         if is_online:

@@ -109,7 +109,13 @@ async def test_a_dynamic_relay_needs_a_grant_and_a_realm_that_allows_it(world: W
         realm.find_or_open("fresh", authorize(world.token("other"), world.namespace, None), Right.LISTEN)
     registry = world.gateway.registry
     strict = Realm(
-        Namespace("strict"), Tick(lambda callback: None), world.clock, registry, realm.appender, is_open=False
+        Namespace("strict"),
+        Tick(lambda callback: None),
+        world.clock,
+        registry,
+        realm.appender,
+        realm.delayed,
+        is_open=False,
     )
     with pytest.raises(EndpointNotFound):
         strict.find_or_open("fresh", authorize(world.token(), world.namespace, None), Right.LISTEN)

@@ -389,12 +389,12 @@ WAYS: list[tuple[Transport | Literal["push"], Way, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["signature", "web token", "durable"])
+@pytest.mark.parametrize("kind", ["signature", "web token", "durable", "delayed"])
 @pytest.mark.parametrize(("way", "expected"), [row[1:] for row in WAYS], ids=[row[1].__name__ for row in WAYS])
 async def test_what_a_grant_does_not_permit_travels_on_no_way(
     world: World, way: Way, expected: list[str], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S03: allowed `ruled/**`, but not `ruled/secret/**`; the grant's own answer rules every way, from disk too."""
+    """S03: allowed `ruled/**`, but not `ruled/secret/**`; its own answer rules every way, from disk, and late."""
     permits = Grant.permits
     if kind == "durable":
         monkeypatch.setattr("fanout.history.TAIL_EVENTS", 0)  # what is replayed is read from disk
@@ -414,11 +414,18 @@ async def test_what_a_grant_does_not_permit_travels_on_no_way(
     await publish(world, "ruled/public", "early", **plain)
     await publish(world, "ruled/secret/a", "secret early", **plain)
 
+    when = "?not-before=1" if kind == "delayed" else ""
+
     async def publishing() -> None:
-        await publish(world, "ruled/public", "late", **plain)
-        secret = await publish(world, "ruled/secret/a", "secret late", **plain)
+        await publish(world, f"ruled/public{when}", "late", **plain)
+        secret = await publish(world, f"ruled/secret/a{when}", "secret late", **plain)
         assert secret["matched"] == 0
-        await publish(world, "ruled/public", "end", **plain)
+        await publish(world, f"ruled/public{when}", "end", **plain)
+        if when:
+            world.clock.offset += 1.5
+            world.gateway.context.wheel.advance(1.5)
+            while world.gateway.context.delayed.count(world.namespace, ruled(world)):
+                await world.client.get("/-/health/live")
 
     assert await way(world, publishing) == expected
 

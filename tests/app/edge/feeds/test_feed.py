@@ -33,6 +33,7 @@ from fanout.tick import Tick
 
 NO_REGISTRY: Any = None  # nothing here comes into being by use
 NO_APPENDER: Any = None  # nothing here is durable
+NO_DELAYED: Any = None
 FILTERS: list[Any] = [[], {"suffix": {"fanwayaddress": "/b"}}, {"not": {"exact": {"fanwayaddress": "news/a"}}}]
 
 
@@ -45,7 +46,13 @@ class World:
         self.relay = Relay("news", history=limits, retain="last")
         self.namespace.relays["news"] = self.relay
         self.realm = Realm(
-            self.namespace, Tick(self.soon.append, slice_size=2), lambda: 0.0, NO_REGISTRY, NO_APPENDER, is_open=False
+            self.namespace,
+            Tick(self.soon.append, slice_size=2),
+            lambda: 0.0,
+            NO_REGISTRY,
+            NO_APPENDER,
+            NO_DELAYED,
+            is_open=False,
         )
         self.context: Any = SimpleNamespace(loop=SimpleNamespace(call_soon=self.soon.append), counters=Counter[str]())
         self.grant = Grant(self.namespace, Right.LISTEN, None, "", "rule", "key", float("inf"))

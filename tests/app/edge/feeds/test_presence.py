@@ -33,6 +33,7 @@ from fanout.tick import Tick
 NO_REGISTRY: Any = None  # nothing here comes into being by use
 AMPLE = 1 << 30
 NO_APPENDER: Any = None  # nothing here is durable
+NO_DELAYED: Any = None
 FOLLOWED = ["-/sys/presence/**", "-/sys/presence/news/a/**", "-/sys/presence/news", "-/sys/*/news/**", "-/**"]
 
 
@@ -46,7 +47,13 @@ class World:
         namespace = Namespace("test")
         namespace.relays["news"] = self.relay
         self.realm = Realm(
-            namespace, Tick(self.soon.append, slice_size=2), lambda: self.now, NO_REGISTRY, NO_APPENDER, is_open=False
+            namespace,
+            Tick(self.soon.append, slice_size=2),
+            lambda: self.now,
+            NO_REGISTRY,
+            NO_APPENDER,
+            NO_DELAYED,
+            is_open=False,
         )
         self.realm.system = Relay("-", history=HistoryLimits("memory", kept, 1e6, 1 << 30), is_system=True)
         self.context: Any = SimpleNamespace(loop=SimpleNamespace(call_soon=self.soon.append), counters=Counter())

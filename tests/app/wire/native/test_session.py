@@ -181,7 +181,7 @@ def test_answers_carry_the_number_of_their_question() -> None:
         "cursor": "0a1b2c3d:5",
     }
     assert told(session.encode_ok(2, 7)) == {"t": "ok", "r": 2, "sub": 7}
-    assert told(session.encode_published(3, receipt)) == {"t": "ok", "r": 3, **receipt._asdict()}
+    assert told(session.encode_published(3, receipt)) == {"t": "ok", "r": 3, **receipt.members()}
     assert told(session.encode_renewed(4, 99.9)) == {"t": "ok", "r": 4, "exp": 99}
     assert told(session.encode_pong(5)) == {"t": "pong", "r": 5}
 

@@ -1,0 +1,24 @@
+-- Events that wait for their time. `number` counts them in the order in which they were accepted.
+
+CREATE TABLE delayed (
+    number        INTEGER PRIMARY KEY,
+    namespace     TEXT    NOT NULL,
+    relay         TEXT    NOT NULL,  -- in lower-case ASCII
+    made_at       REAL    NOT NULL,  -- when that relay was made; 0: it came into being by use
+    due           REAL    NOT NULL,
+    address       TEXT    NOT NULL,
+    id            TEXT    NOT NULL,
+    payload       BLOB    NOT NULL,
+    is_text       INTEGER NOT NULL,
+    content_type  TEXT,
+    type          TEXT,
+    source        TEXT,
+    time          TEXT,
+    accepted_at   REAL    NOT NULL,
+    attributes    TEXT,              -- JSON
+    expires_at    REAL,
+    is_retained   INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX delayed_due ON delayed (due, number);
+CREATE INDEX delayed_relay ON delayed (namespace, relay, due, number);
