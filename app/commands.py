@@ -22,7 +22,7 @@ from app.config import ConfigurationError, Settings, is_switch, load_settings, v
 from app.errors import RelayError
 
 if TYPE_CHECKING:
-    from app.gateway import Started
+    from app.started import Started
 
 EXIT_USAGE = 2  # click's own is 1
 _NO_FLAG = (

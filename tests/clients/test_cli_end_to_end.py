@@ -281,6 +281,37 @@ async def test_relays_are_added_listed_and_removed(shell: Shell) -> None:
     assert (await shell.run("relay", "rm", "plants/oslo")).code == 1
 
 
+async def test_an_event_may_wait_and_be_cancelled(shell: Shell) -> None:
+    done = await shell.run(
+        "publish", "orders/a", "x", "--in", "10m", "--id", "e1", "--ttl", "1h", "--partition-key", "k"
+    )
+    receipt = json.loads(done.out)
+    assert ("cursor" in receipt, "duplicate" in receipt, receipt["id"]) == (False, False, "e1")
+    assert (
+        json.loads((await shell.run("publish", "orders/a", "x", "--in", "10m", "--id", "e1")).out)["duplicate"] is True
+    )
+    listed = await shell.run("delayed", "ls", "orders")
+    assert listed.out.split("\t")[0] == str(receipt["number"])
+    assert json.loads((await shell.run("delayed", "ls", "orders", "--json")).out)["address"] == "orders/a"
+    assert (await shell.run("delayed", "rm", str(receipt["number"]))).code == 0
+    assert (await shell.run("delayed", "rm", str(receipt["number"]))).code == 1
+    assert (await shell.run("delayed", "rm", "--all", "orders")).code == 0
+    assert (await shell.run("delayed", "ls", "orders")).out == ""
+    assert (await shell.run("publish", "orders/a", "x", "--in", "1m", "--not-before", "1m")).code == 2
+
+
+async def test_a_relay_may_ask_for_a_schema_and_a_size(shell: Shell) -> None:
+    (shell.folder / "order.json").write_text('{"type": "object", "required": ["total"]}')
+    (shell.folder / "broken.json").write_text("{")
+    added = await shell.run("relay", "add", "typed", "--schema", "order.json", "--max-event", "20", "--dedup", "0")
+    assert added.code == 0, added.err
+    refused = await shell.run("publish", "typed/a", "{}")
+    assert (refused.code, "total" in refused.err) == (1, True)
+    assert (await shell.run("publish", "typed/a", '{"total": 12345678901}')).code == 1
+    assert (await shell.run("publish", "typed/a", '{"total": 1}')).code == 0
+    assert (await shell.run("relay", "add", "typed", "--schema", "broken.json")).code == 2
+
+
 async def test_keys_are_added_rotated_and_removed_and_sign_tokens(shell: Shell) -> None:
     added = await shell.run("key", "add", "sender", "--right", "Send", "--relay", "shop")
     assert added.code == 0

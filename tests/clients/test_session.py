@@ -90,6 +90,41 @@ async def test_a_publish_whose_answer_was_lost_fails_and_is_not_repeated(fake: A
     assert heard == ["a"]
 
 
+async def test_a_publish_with_an_id_whose_answer_was_lost_is_repeated(fake: Any) -> None:
+    heard: list[str] = []
+
+    async def lose(line: Any) -> None:
+        await line.greet()
+        heard.append((await line.hear("pub"))["id"])
+        line.connection.transport.abort()
+
+    async def answer(line: Any) -> None:
+        await line.greet()
+        pub = await line.hear("pub")
+        heard.append(pub["id"])
+        await line.say(t="ok", r=pub["r"], **{**RECEIPT._asdict(), "duplicate": True})
+        await line.hold()
+
+    fake.scripts = [lose, lose, answer]
+    async with session_of(fake) as session:
+        receipt = await session.publish({"address": "a", "id": "e1"}, b"x", True)
+    assert (receipt.duplicate, heard) == (True, ["e1"] * 3)
+
+
+async def test_a_receipt_of_an_event_that_waits_has_its_time_and_no_cursor(fake: Any) -> None:
+    async def script(line: Any) -> None:
+        await line.greet()
+        pub = await line.hear("pub")
+        told = {"id": "e1", "due": "2026-01-31T12:00:00.000Z", "number": 7, "matched": 0, "later": "unknown"}
+        await line.say(t="ok", r=pub["r"], **told)
+        await line.hold()
+
+    fake.scripts = [script]
+    async with session_of(fake) as session:
+        receipt = await session.publish({"address": "a", "not_before": 30}, b"x", True)
+    assert receipt == Receipt("e1", due="2026-01-31T12:00:00.000Z", number=7)
+
+
 async def test_after_a_loss_a_subscription_resumes_from_its_last_event(fake: Any) -> None:
     """R01"""
     asked: list[str] = []

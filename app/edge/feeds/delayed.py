@@ -202,11 +202,19 @@ class Delayed:
             await self._journal.commit(self.table.remove(numbers))
             for each in waiting:
                 self._counts[each.namespace, each.relay] -= 1
+                self._forget(each)
         except RelayError:
             self._cancelled.difference_update(numbers)  # what was passed over meanwhile is due at the next look
             raise
         if not self._is_busy:
             self._cancelled.difference_update(numbers)
+
+    def _forget(self, waiting: DelayedEvent) -> None:
+        """Its id is free again."""
+        realm, event = self._realms.get(waiting.namespace), waiting.event
+        relay = realm.namespace.relays.get(waiting.relay) if realm is not None else None
+        if realm is not None and relay is not None:
+            realm.duplicates(relay).forget(key_from(event.source, event.address, event.id))
 
     def drop(self, namespace: str, relay: str) -> None:
         """The relay is gone, and all that waits there with it; where that fails, it is found to be another relay's."""

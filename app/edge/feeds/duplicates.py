@@ -75,11 +75,11 @@ class Duplicates:
 
     def note(self, key: str, receipt: PublishReceipt, at: float) -> None:
         """It is known from now, since Unix time `at`."""
-        self._forget(key)
+        self.forget(key)
         self._known[key] = _Known(at, receipt.id, receipt.cursor, receipt.due, receipt.number)
         self._bytes += len(key) + ID_BYTES
         while self._bytes > self._limit:
-            self._forget(next(iter(self._known)))
+            self.forget(next(iter(self._known)))
 
     def prune(self, before: float) -> None:
         """Forget what was accepted before that time."""
@@ -87,9 +87,10 @@ class Duplicates:
             key = next(iter(self._known))
             if self._known[key].at >= before:
                 return
-            self._forget(key)
+            self.forget(key)
 
-    def _forget(self, key: str) -> None:
+    def forget(self, key: str) -> None:
+        """Who repeats it from now is not told of it."""
         if self._known.pop(key, None) is not None:
             self._bytes -= len(key) + ID_BYTES
 

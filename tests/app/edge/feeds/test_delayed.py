@@ -174,6 +174,7 @@ async def test_what_waits_is_listed_and_cancelled(world: World) -> None:
     assert (await world.client.delete(path, headers=other)).status_code in (401, 403)
     assert (await world.client.delete(path, headers=auth)).status_code == 204
     assert (await world.client.delete(path, headers=auth)).status_code == 404
+    assert "duplicate" not in await publish(world, "plain/b?not-before=1h", ce_id=second["id"])
     advance(world, 61)
     assert await seen(world, "plain/**", 1) == ["12345"]
 

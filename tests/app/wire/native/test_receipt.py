@@ -20,6 +20,13 @@ def test_a_receipt_names_all_its_numbers() -> None:
     }
 
 
+def test_a_receipt_of_what_came_again_or_waits_says_so() -> None:
+    again = RECEIPT._replace(is_duplicate=True)
+    assert orjson.loads(encode_receipt(again))["duplicate"] is True
+    waits = orjson.loads(encode_receipt(RECEIPT._replace(cursor=None, due="2026-01-31T12:00:00.000Z", number=7)))
+    assert (waits["due"], waits["number"], "cursor" in waits) == ("2026-01-31T12:00:00.000Z", 7, False)
+
+
 def test_receipts_of_a_batch_keep_its_order() -> None:
     other = RECEIPT._replace(id="e2")
     assert [each["id"] for each in orjson.loads(encode_receipts([RECEIPT, other]))] == ["e1", "e2"]
