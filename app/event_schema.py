@@ -21,15 +21,16 @@ MAX_SCHEMA_BYTES = 64 * 1024
 MAX_DEPTH = 64
 MAX_COST = 2_000
 """Questions that a schema may ask of one place in a payload."""
-MAX_WORK = 10_000_000
-"""Questions that may be asked of one payload."""
+MAX_WORK = 4_000_000
+"""Questions that may be asked of the payloads of one request."""
 
 _MAX_REASON = 300  # characters; the payload's own may be among them
 _PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 16, dfa_size_limit=1 << 20)
 _PATTERN_COST = 20
+_CONST_COST = 4
 _CHARACTERS_A_VALUE = 16  # of text, which patterns walk through
 
-_PLAIN = frozenset(("const", "default", "examples", "enum", "required", "type", "dependentRequired"))
+_PLAIN = frozenset(("default", "examples", "enum", "required", "type", "dependentRequired"))
 _DEFINITIONS = frozenset(("$defs", "definitions"))  # count where a `$ref` leads to them
 _BY_NAME = frozenset(("properties", "patternProperties", "dependentSchemas", "dependencies"))
 _REFUSED = ("$dynamicRef", "$recursiveRef")
@@ -42,21 +43,26 @@ class EventSchema:
         self._ask = ask
         self._cost = cost
 
-    def check(self, payload: bytes) -> None:
-        """Return when a payload satisfies it. Raises SchemaViolation, naming the place (a JSON pointer) and why."""
+    def check(self, payload: bytes, work: int = 0) -> int:
+        """The work that it took, on top of `work`, to find that a payload satisfies it.
+
+        Raises SchemaViolation, naming the place (a JSON pointer) and why.
+        """
         try:
             value = orjson.loads(payload)
         except orjson.JSONDecodeError:
             raise SchemaViolation("The payload is not JSON, which this relay's schema asks for.") from None
         values = 1 + payload.count(b",") + payload.count(b"[") + payload.count(b"{")
-        if self._cost * (values + len(payload) // _CHARACTERS_A_VALUE) > MAX_WORK:
-            raise SchemaViolation("The payload holds too many values to be asked by this relay's schema.")
+        work += self._cost * (values + len(payload) // _CHARACTERS_A_VALUE)
+        if work > MAX_WORK:
+            raise SchemaViolation("There are too many values here to be asked at once by this relay's schema.")
         try:
             self._ask.validate(value)
         except jsonschema_rs.ValidationError as error:
             raise SchemaViolation(
                 f"The payload is not what this relay's schema says, at '{_pointer(error)}': {_reason(error)}."
             ) from None
+        return work
 
 
 @lru_cache(maxsize=1024)
@@ -105,6 +111,8 @@ class _Walk:
             return self._reference(value, depth)
         if name in _DEFINITIONS:
             return 0
+        if name == "const":
+            return _CONST_COST
         if name in _PLAIN:
             return len(value) // 8 if isinstance(value, list | dict | str) else 0
         if name in _BY_NAME and isinstance(value, dict):

@@ -23,6 +23,7 @@ from fanway.event import Event
 
 OURS = {
     "delayed",
+    "push",
     "publish",
     "subscribe",
     "listen",

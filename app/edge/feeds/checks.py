@@ -22,27 +22,29 @@ def max_event_bytes(context: Context, relay: Relay) -> int:
     return allowed if relay.max_event_bytes is None else min(allowed, relay.max_event_bytes)
 
 
-def check_event(relay: Relay, publication: Publication) -> None:
-    """Return when the event may be published there. Raises PayloadTooLarge, SchemaViolation, Unsupported.
+def check_event(relay: Relay, publication: Publication, work: int = 0) -> int:
+    """Return when the event may be published there: how much work all was that its request took so far.
 
-    The caller has seen to the gateway's own limits.
+    The caller has seen to the gateway's own limits. Raises PayloadTooLarge, SchemaViolation, Unsupported.
     """
-    most = relay.max_event_bytes
-    if most is not None and len(publication.payload) > most:
+    payload, most = publication.payload, relay.max_event_bytes
+    if most is not None and len(payload) > most:
         raise PayloadTooLarge(f"An event may hold at most {most} bytes at '{relay.name}'.")
-    if relay.event_schema:
-        if not publication.is_text:
-            raise SchemaViolation("The payload is binary, and this relay's schema asks for JSON.")
-        compile_schema(relay.event_schema).check(publication.payload)
     if publication.terms is not None:
         _check_terms(relay, publication.terms)
+    if not relay.event_schema or (relay.retain == "last" and not payload):  # which clears its address
+        return work
+    if not publication.is_text:
+        raise SchemaViolation("The payload is binary, and this relay's schema asks for JSON.")
+    return compile_schema(relay.event_schema).check(payload, work)
 
 
 def check_events(relay: Relay, publications: Sequence[Publication]) -> None:
     """The same for all events of a request, of which a message names the first that may not be."""
+    work = 0
     for number, publication in enumerate(publications, 1):
         try:
-            check_event(relay, publication)
+            work = check_event(relay, publication, work)
         except RelayError as error:
             if len(publications) == 1:
                 raise

@@ -100,6 +100,14 @@ async def test_a_binary_payload_is_not_what_a_schema_asks_for(world: World) -> N
     assert (await post(world, "typed/a", "", **JSON))[0] == 422
 
 
+async def test_an_empty_payload_clears_what_is_retained_whatever_the_schema_says(world: World) -> None:
+    body = {"eventSchema": SCHEMA, "retain": "last"}
+    await world.client.put("/-/api/relays/last", json=body, headers=world.auth())
+    assert (await post(world, "last/a", GOOD))[0] == 202
+    assert (await post(world, "last/a", BAD))[0] == 422
+    assert (await post(world, "last/a", ""))[0] == 202
+
+
 async def test_a_relay_takes_nothing_larger_than_the_gateway(tmp_path: Path) -> None:
     relays = [{"name": "large", "maxEventBytes": 1000}]
     async with running_gateway(tmp_path, relays=relays, limits={"event_bytes": 20}) as world:
