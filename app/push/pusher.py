@@ -103,7 +103,7 @@ class Pusher:
         self._main: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._main = asyncio.get_running_loop().create_task(self._run())
+        self._main = _watched(self._run())
 
     async def stop(self, grace_seconds: float = 0.0) -> None:
         """Take nothing more; what is under way may end within so many seconds, then it is given back."""
@@ -127,7 +127,7 @@ class Pusher:
             return
         self._pace = Pace(self._validation.rate, self._around.monotonic)
         for _ in range(self._worker_count()):
-            self._workers.append(asyncio.get_running_loop().create_task(self._work()))
+            self._workers.append(_watched(self._work()))
 
     def _worker_count(self) -> int:
         rate = self._validation.rate
@@ -268,6 +268,18 @@ class Pusher:
                 is_last = not each.nack(delay, reason)
             results.append(("dead", None) if is_last else ("failed", now + delay))
         return results
+
+
+def _watched(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task whose failure, which is ours, is in the log."""
+
+    def tell(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            _log.error("a pusher failed", exc_info=fault)
+
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(tell)
+    return task
 
 
 def _groups(owed: Sequence[Owed]) -> list[list[Owed]]:

@@ -43,7 +43,7 @@ def encode_request(events: Sequence[Event], epoch: str, mode: Mode) -> Content:
     if mode is Mode.STRUCTURED:
         return Content([("Content-Type", "application/cloudevents+json")], encode_envelope(event, epoch))
     context = context_of(event, epoch)
-    headers = [("Content-Type", context.pop("datacontenttype"))]
+    headers = [("Content-Type", quote(context.pop("datacontenttype").strip(), safe=_SAFE + ' "%'))]
     return Content(
         headers + [(f"ce-{name}", quote(value, safe=_SAFE)) for name, value in context.items()], event.payload
     )

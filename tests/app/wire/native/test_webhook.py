@@ -45,6 +45,14 @@ def test_what_is_sent_is_what_a_publisher_may_send(event: Event, mode: Mode) -> 
     assert dict(read.attributes) == dict(event.attributes)
 
 
+@pytest.mark.parametrize("kind", ["text/ü", " text/plain ", 'text/plain; charset="utf-8"'])
+def test_a_strange_content_type_can_be_sent(kind: str) -> None:
+    """It came in JSON, where more is possible than in a header."""
+    event = Event("orders/eu", 1, "id", b"x", True, kind)
+    name, value = encode_request([event], EPOCH, Mode.BINARY).headers[0]
+    assert (name, value) == ("Content-Type", kind.strip().replace("ü", "%C3%BC"))
+
+
 def test_a_batch_holds_its_events_in_order() -> None:
     batch = [Event("orders/eu", offset, f"id-{offset}", b"1", True, "application/json") for offset in (1, 2, 3)]
     content = encode_request(batch, EPOCH, Mode.BATCH)
