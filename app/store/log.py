@@ -280,13 +280,14 @@ class EventLog:
         stream.is_clearing = True
         average = stream.log.size // max(1, stream.head)
         step = max(1, min(CUT_EVENTS, CUT_BYTES // max(1, average)))
-        reached = stream.cleared
+        reached, is_all = stream.cleared, False
 
         def prepare() -> list[Statement]:
-            nonlocal reached
+            nonlocal reached, is_all
             reached = min(stream.log.floor, stream.cleared + step)
             start = stream.base + stream.cleared
-            if stream.relay is None and reached == stream.head:  # and what was on its way when it was dropped
+            is_all = stream.relay is None and reached == stream.head
+            if is_all:  # and what was on its way when it was dropped
                 end = stream.base + _LAST_OFFSET
                 number = [(stream.log.number,)]
                 return [(_DELETE_EVENTS, [(start, end)]), (_DELETE_LAST, number), (_DELETE_STREAM, number)]
@@ -297,10 +298,10 @@ class EventLog:
             if error is not None:
                 return  # the next sweep tries again
             stream.cleared = reached
-            if reached < stream.log.floor:
-                self._clear(stream)
-            elif stream.relay is None:
+            if is_all:
                 self._streams.pop(stream.log.number, None)
+            elif stream.relay is None or reached < stream.log.floor:
+                self._clear(stream)
 
         self._journal.write(prepare, done)
 

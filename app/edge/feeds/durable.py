@@ -15,7 +15,7 @@ from app.edge.feeds.gate import Gate
 from app.edge.feeds.intake import publish
 from app.edge.feeds.owner import Owner
 from app.edge.realm import Realm
-from app.errors import Conflict, RelayError
+from app.errors import Conflict, Overloaded, RelayError, StoreError
 from app.namespace import Relay, Right
 from app.wire.native.publication import Publication
 from app.wire.native.receipt import PublishReceipt
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ACK_WAIT_SECONDS = 30.0
 MAX_DELIVERIES = 5  # where there is a dead-letter address; else an event is tried for as long as it is kept
 MAX_IN_FLIGHT = 1024
+DEAD_SECONDS = 5.0  # after which a dead letter that could not be written is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +189,27 @@ class Durable(Dispatcher):
             self._let_go(pending)
             return
 
+        def again() -> None:
+            if not self.is_closed:
+                self._see_to(pending)
+
         def on_receipt(receipt: PublishReceipt) -> None:
             self.shared.bury(pending)
+            self.dead_letters += 1
+            self.context.counters["dead_letters"] += 1
             self.on_progress()
 
+        def on_failure(error: RelayError) -> None:
+            if isinstance(error, StoreError | Overloaded):  # its disk is full, perhaps
+                self.context.wheel.after(DEAD_SECONDS, again)
+            else:  # that relay takes no such events
+                self._let_go(pending)
+
         try:
-            publish(self.realm, target, address, self._dead_letter(pending), self.context.clock(), on_receipt)
-        except RelayError:  # that relay takes no such events
-            self._let_go(pending)
-            return
-        self.dead_letters += 1
-        self.context.counters["dead_letters"] += 1
+            letter = self._dead_letter(pending)
+            publish(self.realm, target, address, letter, self.context.clock(), on_receipt, on_failure)
+        except RelayError as error:
+            on_failure(error)
 
     def _let_go(self, pending: Pending) -> None:
         self.lost += 1

@@ -380,6 +380,22 @@ async def test_history_that_cannot_be_read_ends_the_subscription(
     await publish(world, "kept/a")
 
 
+async def test_a_dead_letter_that_cannot_be_written_is_not_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with session(world) as peer, session(world) as mourner:
+        await mourner.subscribe(1, "kept/dead")
+        await peer.subscribe(1, "memory/**", durable="workers", max_deliveries=1, dead_letter="kept/dead")
+        await publish(world, "memory/a", "7")
+        [(number, _)] = await delivered(peer, 1)
+        break_disk(world, monkeypatch, StorageFull("full"))
+        await peer.send("nack", sub=1, d=[number])
+        while (await peer.header())["t"] != "ok":
+            pass
+        assert (await world.client.post("/-/events/kept/a", content=b"x", headers=world.auth())).status_code == 507
+        break_disk(world, monkeypatch, None)
+        world.gateway.context.wheel.advance(5)
+        assert await received(mourner, 1) == [7]
+
+
 async def test_events_of_a_relay_that_is_deleted_meanwhile_are_refused(world: World) -> None:
     async with session(world) as publisher:
         with stuck_disk(world):
