@@ -80,6 +80,7 @@ class Pushing:
         self._reach = settings.push.reach(is_for_development=settings.is_for_development)
         self._tls = httpx.create_ssl_context()
         self._held: dict[Namespace, dict[str, _Push]] = {}
+        self._making: Counter[Namespace] = Counter()  # how many are being made
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -122,26 +123,14 @@ class Pushing:
 
     async def create(self, namespace: Namespace, grant: Grant, wanted: PushSettings, start: str) -> PushSettings:
         realm, beginning = self._context.realms[namespace], _beginning(start)
-        if len(self._all(namespace)) >= self._options.subscriptions:
-            raise QuotaExceeded(
-                f"A namespace has at most {self._options.subscriptions} push subscriptions (push.subscriptions).",
-                status=403,
-            )
-        relay, pattern = may_subscribe(realm, grant, check_pattern(wanted.pattern, allow_system=True))
-        filter = _filter_of(wanted)
-        await self._check_sink(wanted.sink)
-        id, now = new_secret()[:ID_CHARACTERS], self._context.clock()
-        settings = replace(wanted, id=id, relay=relay.key, pattern=pattern.text, created_at=now)
-        await self._kept.put(namespace, settings)
-        opened: asyncio.Future[Durable | RelayError] = self._context.loop.create_future()
-        self._context.durables.open(
-            realm, relay, pattern, filter, self._sharing(settings), grant, beginning, opened.set_result
-        )
-        found = await opened
-        if isinstance(found, RelayError):
-            await self._kept.delete(namespace, id)
-            raise found
-        push = self._hold(_Push(namespace, settings, found))
+        most = self._options.subscriptions
+        if len(self._all(namespace)) + self._making[namespace] >= most:
+            raise QuotaExceeded(f"A namespace has at most {most} push subscriptions (push.subscriptions).", status=403)
+        self._making[namespace] += 1
+        try:
+            push = await self._make(realm, grant, wanted, beginning)
+        finally:
+            self._making[namespace] -= 1
         async with self._paused(push):
             await self._validate(push, CONSENT_SECONDS)
         return push.settings
@@ -232,6 +221,26 @@ class Pushing:
             max_deliveries=settings.maximum_deliveries,
             dead_letter=settings.dead_letter or "",
         )
+
+    async def _make(self, realm: Realm, grant: Grant, wanted: PushSettings, start: Start) -> _Push:
+        relay, pattern = may_subscribe(realm, grant, check_pattern(wanted.pattern, allow_system=True))
+        filter = _filter_of(wanted)
+        await self._check_sink(wanted.sink)
+        id, now = new_secret()[:ID_CHARACTERS], self._context.clock()
+        settings = replace(wanted, id=id, relay=relay.key, pattern=pattern.text, created_at=now)
+        await self._kept.put(realm.namespace, settings)
+        try:
+            relay, pattern = may_subscribe(realm, grant, pattern)  # it may have gone meanwhile, or the right
+            opened: asyncio.Future[Durable | RelayError] = self._context.loop.create_future()
+            sharing = self._sharing(settings)
+            self._context.durables.open(realm, relay, pattern, filter, sharing, grant, start, opened.set_result)
+            found = await opened
+            if isinstance(found, RelayError):
+                raise found
+        except RelayError:
+            await self._kept.delete(realm.namespace, id)
+            raise
+        return self._hold(_Push(realm.namespace, settings, found))
 
     async def _check_sink(self, url: str) -> Target:
         """Raises `BadRequest` with a sentence that says what is wrong with it."""
