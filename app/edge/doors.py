@@ -10,6 +10,7 @@ from app.edge import gather, sockets, tickets, wcf
 from app.edge.asgi import AsgiExchange
 from app.edge.discovery import feed_for
 from app.edge.exchange import Exchange
+from app.edge.feeds import acks
 from app.edge.feeds import http as feed_http
 from app.edge.feeds import sockets as feed_sockets
 from app.edge.management import AtomExchange, is_for_gateway, is_marked
@@ -60,6 +61,10 @@ def exchange_for(connection: Seam, head: Head) -> Exchange:
         _refuse_when_draining(connection.context)
         check_peer(connection.context, connection.transport, head)
         return gather.exchange_for(connection, head)
+    if head.path.startswith(acks.DOOR + "/"):
+        _refuse_when_draining(connection.context)
+        check_peer(connection.context, connection.transport, head)
+        return acks.exchange_for(connection, head)
     if head.path == tickets.DOOR:
         check_peer(connection.context, connection.transport, head)
         return tickets.exchange_for(connection, head)

@@ -10,8 +10,10 @@ are `fanout.shared`'s.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
+from app.edge.feeds.beginning import Beginning
 from app.edge.feeds.feed import SLICE_BYTES
 from app.edge.feeds.gate import Gate
 from app.edge.feeds.reader import Missing, Reader
@@ -77,7 +79,9 @@ class Dispatcher:
         self.gaps = 0
         self._consumers: dict[Member, Consumer] = {}
         self._untold: list[Gap] = []
-        self._is_live = False
+        self._ahead: Sequence[Event] = ()  # what was read of the stream, and could not be dealt out yet
+        self._since = -inf  # what was received earlier is not for this subscription
+        self.is_live = False
         self._is_scheduled = False
         self._timer = Timer(context.wheel)
         self._held: Subscription | None = None
@@ -90,6 +94,13 @@ class Dispatcher:
         self._following = self.realm.presence.follow(self.relay, self.pattern)
         self._held = Subscription(self.relay.key, self.pattern, self, self.may_receive, filter=self.filter)
         self.realm.router.subscribe(self._held, is_admitted=True)  # it was, perhaps before a restart
+
+    def begin(self, beginning: Beginning) -> None:
+        """Take up the stream at its beginning."""
+        self._since = beginning.since
+        self.start(self.history.epoch, State(beginning.after, {}))
+        if beginning.gap is not None:
+            self.note_gap(beginning.gap)
 
     def close(self, error: RelayError | None = None) -> None:
         """No event of it is delivered from now on; consumers that are still here are told why."""
@@ -153,6 +164,8 @@ class Dispatcher:
             return
         if self.shared.leave(consumer.member, self.context.wheel.now()):
             self.on_regated()
+        if not self._consumers:
+            self._ahead = ()
         self.on_progress()
         self.schedule()
 
@@ -207,10 +220,10 @@ class Dispatcher:
     # --- what the engine asks ---
 
     def admit(self) -> Verdict:
-        return Verdict.QUEUED if self._is_live and self.shared.room else self._behind
+        return Verdict.QUEUED if self.is_live and self.shared.room else self._behind
 
     def offer(self, data: Sequence[Event]) -> Verdict:
-        if not self._is_live:
+        if not self.is_live:
             return self._behind
         events = [event for event in data if event.offset > self.shared.position]
         taken = events[: self.shared.room]
@@ -219,12 +232,12 @@ class Dispatcher:
             self._deal()
         if len(taken) == len(events):
             return Verdict.QUEUED
-        self._is_live = False
+        self.is_live = False
         return self._behind
 
     def skip(self, relay: str, first: int, last: int) -> None:
         """It reads them from history."""
-        self._is_live = False
+        self.is_live = False
 
     # --- inside ---
 
@@ -234,7 +247,7 @@ class Dispatcher:
 
     def fall_behind(self) -> None:
         """What is published now is read later."""
-        self._is_live = False
+        self.is_live = False
 
     def schedule(self) -> None:
         """Go on soon."""
@@ -248,11 +261,11 @@ class Dispatcher:
         if self.is_closed or self.is_paused:
             return
         self._deal()
-        if self._is_live or not self.shared.room:
+        if self.is_live or not self.shared.room:
             return
         self._read()
         self._deal()
-        if not (self._is_live or self._reader.is_waiting) and self.shared.room:
+        if not (self.is_live or self._reader.is_waiting) and self.shared.room:
             self.schedule()
 
     def _read(self) -> None:
@@ -261,8 +274,10 @@ class Dispatcher:
         place = history.resume(Cursor(self.epoch, shared.position))
         if place.gap is not None:
             self._skip(place.gap, place.events_from)
+        events, self._ahead = self._ahead, ()
         try:
-            events = self._reader.read(shared.position, SLICE_BYTES)
+            if not events or events[0].offset != shared.position + 1:
+                events = self._reader.read(shared.position, SLICE_BYTES)
         except Missing as missing:
             reached, there = Cursor(self.epoch, shared.position), Cursor(self.epoch, missing.to)
             self._skip(Gap(reached, there, "history"), missing.to)
@@ -271,15 +286,17 @@ class Dispatcher:
             return
         held = self._held
         assert held is not None
-        now = self.context.clock()
-        matching = [event for event in events if held.accepts(event, now)]
+        now, since = self.context.clock(), self._since
+        matching = [event for event in events if event.received_at >= since and held.accepts(event, now)]
         taken = matching[: shared.room]
         is_whole = len(taken) == len(matching)
         upto = taken[-1].offset if not is_whole else events[-1].offset if events else shared.position
         shared.take(taken, upto)
+        if not is_whole:
+            self._ahead = [event for event in events if event.offset > upto]
         if shared.position == history.head:
             self.realm.tick.flush()
-            self._is_live = shared.position == history.head and not self.is_closed
+            self.is_live = shared.position == history.head and not self.is_closed
         self.on_progress()
 
     def _on_unreadable(self, error: RelayError) -> None:
@@ -322,7 +339,7 @@ class Dispatcher:
 
     def _set_timer(self) -> None:
         due = self.shared.next_due
-        if self.is_closed or due == float("inf"):
+        if self.is_closed or due == inf:
             self._timer.stop()
         else:
             self._timer.set(max(0.0, due - self.context.wheel.now()), self._on_due)

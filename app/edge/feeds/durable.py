@@ -129,6 +129,18 @@ class Durable(Dispatcher):
         self._on_change = on_change
         self._find_gate()
 
+    # --- deliveries of long polls ---
+
+    def id_of(self, number: int) -> str:
+        """How a delivery is named outside of sessions."""
+        return f"{self.mark}-{number}"
+
+    def number_of(self, id: str) -> int | None:
+        """The delivery that is so named; None if it is not of this start."""
+        mark, dash, number = id.partition("-")
+        is_ours = mark == self.mark and dash and number.isascii() and number.isdecimal() and len(number) <= 18
+        return int(number) if is_ours else None
+
     # --- the owner ---
 
     @property
@@ -228,12 +240,13 @@ class Durable(Dispatcher):
         about = {
             "fanwayreason": pending.reason or "It was not acknowledged.",
             "fanwayorigin": event.address,
+            "fanwayoriginid": event.id_in(epoch),
             "fanwayorigincursor": f"{epoch}:{event.offset}",
             "fanwaydurable": self.name,
             "fanwayattempts": str(pending.attempts),
         }
         return Publication(
-            id=event.id_in(epoch),
+            id=f"{self.name}-{epoch}-{event.offset}",  # not its own, which may be known where this goes
             payload=event.payload,
             is_text=event.is_text,
             content_type=event.content_type,

@@ -152,7 +152,7 @@ class Durables:
         for relay, ours in list(self._all.items()):
             for durable in list(ours.values()):
                 namespace = durable.realm.namespace
-                if not relay.is_system and (namespace.is_deleted or namespace.relays.get(relay.key) is not relay):
+                if namespace.is_deleted or not (relay.is_system or namespace.relays.get(relay.key) is relay):
                     self.remove(durable)
                 else:
                     durable.review()
@@ -189,11 +189,8 @@ class Durables:
             realm.router.check_filter(relay.key, pattern, filter)  # once: after a restart it is taken up in any case
         settings = Settings.of(pattern, filter, Owner.of(grant, self._context.clock()), wanted)
         self._check_dead_letter(realm, relay, settings, grant)
-        beginning = find_beginning(realm.history(relay), start)
         durable = Durable(self._context, realm, relay, name, settings, self._note)
-        durable.start(realm.history(relay).epoch, State(beginning.after, {}))
-        if beginning.gap is not None:
-            durable.note_gap(beginning.gap)
+        durable.begin(find_beginning(realm.history(relay), start))
         self._all.setdefault(relay, {})[name] = durable
         waiting = self._awaited[relay, name] = []
 

@@ -192,6 +192,16 @@ class Subscribe(EventsExchange):
     session_id: str | None = None
 
     def start(self) -> None:
+        self.admit()
+        self.feed = self.make_feed(self.pattern, Gate.of(self.grant, self.relay))
+        self.context.lives.add(self)
+        self.realm.tick.flush()
+        beginning = self.feed.find_beginning(self.beginning_at)
+        self.open(beginning)
+        self.feed.begin(beginning)
+
+    def admit(self) -> None:
+        """Understand what is asked, and see whether it may be. Raises RelayError."""
         if self.head.version != "1.1":
             raise Unsupported("Events are delivered by HTTP/1.1 only.", status=505)
         self.query = parse_query(self.head.query, self.transport)
@@ -203,14 +213,10 @@ class Subscribe(EventsExchange):
         self.relay, self.pattern = may_subscribe(self.realm, self.grant, asked, self.query.filter)
         self.policy = policy_of(self.relay, self.query.policy)
         check_start(self.relay, self.beginning_at)
+        if self.query.sharing is not None and self.query.sharing.group is not None:
+            self.context.groups.check(self.relay, self.pattern, self.query.filter, self.query.sharing)
         self.realm.touch(self.relay)
         self.lease = Lease(self.context, self.realm, self.relay, self.grant, self.end, self.pattern.prefix)
-        self.feed = self.make_feed(self.pattern, Gate.of(self.grant, self.relay))
-        self.context.lives.add(self)
-        self.realm.tick.flush()
-        beginning = self.feed.find_beginning(self.beginning_at)
-        self.open(beginning)
-        self.feed.begin(beginning)
 
     # --- overridden by subclasses ---
 

@@ -144,6 +144,11 @@ class Feed:
         else:
             self.catch_up()
 
+    def tell_position(self) -> None:
+        """The heartbeat: how far the peer has come, where that is certain."""
+        if self.is_live:
+            self.mouth.tell_position()
+
     def regate(self, gate: Gate) -> None:
         """The grant changed: from now this gate decides."""
         if gate != self._gate and self._held is not None:

@@ -17,7 +17,7 @@ from app.wire.native.query import Start
 from app.wire.native.sharing import Sharing
 from fanout.address import Pattern
 from fanout.filters import Filter
-from fanout.shared import State, Terms
+from fanout.shared import Terms
 
 if TYPE_CHECKING:
     from app.edge.context import Context
@@ -53,34 +53,34 @@ class Groups:
         self._context = context
         self._all: dict[tuple[Relay, str], Group] = {}
 
-    def open(
-        self, realm: Realm, relay: Relay, pattern: Pattern, filter: Filter | None, wanted: Sharing, start: Start
-    ) -> Group:
-        """The group that is wanted, begun at `start` if there is none; the caller joins it at once. Raises Conflict."""
-        name = wanted.group or ""
-        group = self._all.get((relay, name))
-        if group is not None:
-            self._check_same(group, name, pattern, filter, wanted)
-            return group
-        history = realm.history(relay)
-        beginning = find_beginning(history, start)
-
-        def forget() -> None:
-            del self._all[relay, name]
-
-        group = Group(self._context, realm, relay, pattern, filter, wanted.key, forget)
-        group.start(history.epoch, State(beginning.after, {}))
-        self._all[relay, name] = group
-        if beginning.gap is not None:
-            group.note_gap(beginning.gap)
-        return group
-
-    def _check_same(self, group: Group, name: str, pattern: Pattern, filter: Filter | None, wanted: Sharing) -> None:
+    def check(self, relay: Relay, pattern: Pattern, filter: Filter | None, wanted: Sharing) -> None:
+        """Return when the group that is wanted can be joined or begun. Raises Conflict."""
+        group = self._all.get((relay, wanted.group or ""))
+        if group is None:
+            return
         said = {"pattern": pattern.text, "filter": filter, "key": wanted.key}
         have = {"pattern": group.pattern.text, "filter": group.filter, "key": group.terms.key}
         other = [option for option, value in said.items() if have[option] != value]
         if other:
             raise Conflict(
-                f"The group '{name}' shares another {' and '.join(other)} now (its pattern is '{group.pattern.text}'); "
-                "join it as it is, or take another name."
+                f"The group '{wanted.group}' shares another {' and '.join(other)} now (its pattern is "
+                f"'{group.pattern.text}'); join it as it is, or take another name."
             )
+
+    def open(
+        self, realm: Realm, relay: Relay, pattern: Pattern, filter: Filter | None, wanted: Sharing, start: Start
+    ) -> Group:
+        """The group that is wanted, begun at `start` if there is none; the caller joins at once. Raises as `check`."""
+        self.check(relay, pattern, filter, wanted)
+        name = wanted.group or ""
+        group = self._all.get((relay, name))
+        if group is not None:
+            return group
+
+        def forget() -> None:
+            del self._all[relay, name]
+
+        group = Group(self._context, realm, relay, pattern, filter, wanted.key, forget)
+        group.begin(find_beginning(realm.history(relay), start))
+        self._all[relay, name] = group
+        return group

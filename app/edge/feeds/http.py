@@ -8,16 +8,18 @@ from app.closes import REVOCATIONS, TOKEN_EXPIRED, Close
 from app.edge.exchange import Exchange
 from app.edge.feeds.beginning import Beginning
 from app.edge.feeds.callers import cors_headers
+from app.edge.feeds.durable_poll import DurablePoll
 from app.edge.feeds.exchange import Misdirected, Preflight, Publish, Subscribe
 from app.edge.feeds.feed import HEARTBEAT_SECONDS, Feed
 from app.edge.feeds.gate import Gate
+from app.edge.feeds.group_feed import GroupFeed
 from app.edge.feeds.long_poll import LongPoll
 from app.edge.feeds.mouth import Mouth, budget_of
 from app.edge.wheel import Deadline
 from app.errors import MethodNotAllowed, RelayError, TokenExpired
 from app.wire.http import Head, Headers
 from app.wire.native import ndjson, sse
-from app.wire.native.query import Transport, choose_transport
+from app.wire.native.query import Transport, choose_transport, split_options
 from fanout.address import Pattern
 
 if TYPE_CHECKING:
@@ -36,9 +38,11 @@ def exchange_for(seam: Seam, head: Head) -> Exchange:
         return Misdirected(seam, head, MethodNotAllowed("Events are published by POST and received by GET."))
     try:
         transport = choose_transport(head.get_all("accept"), head.query)
+        if transport is not Transport.LONG_POLL:
+            return Stream(seam, head, transport)
+        return DurablePoll(seam, head) if "durable" in split_options(head.query) else LongPoll(seam, head)
     except RelayError as error:
         return Misdirected(seam, head, error)
-    return LongPoll(seam, head) if transport is Transport.LONG_POLL else Stream(seam, head, transport)
 
 
 class Stream(Subscribe):
@@ -79,6 +83,8 @@ class Stream(Subscribe):
             self.policy,
             budget_of(self.context, relay, query.budget),
         )
+        if query.sharing is not None:
+            return GroupFeed(self.context, self, self._mouth, pattern, gate, query.filter, query.sharing)
         return Feed(self.context, self, self._mouth, pattern, gate, query.filter, is_sole=True)
 
     def open(self, beginning: Beginning) -> None:
@@ -112,6 +118,5 @@ class Stream(Subscribe):
         self.start_answer(200, [("Content-Type", kind), *_STREAM_HEADERS, *headers, *cors], None)
 
     def _beat(self) -> None:
-        if self.feed.is_live:
-            self._mouth.tell_position()
+        self.feed.tell_position()
         self._heartbeat = self.context.wheel.after(HEARTBEAT_SECONDS, self._beat)

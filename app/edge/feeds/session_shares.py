@@ -224,5 +224,7 @@ class SessionShare:
         holder = session.lease.grant.holder
         return Particulars(SESSION_PROTOCOL, holder, session.peer_address(), self._since, names)
 
+    # --- inside ---
+
     def _is_ready(self) -> bool:
         return not self._outflow.is_paused

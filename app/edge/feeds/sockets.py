@@ -18,6 +18,7 @@ from app.edge.feeds.checks import max_event_bytes
 from app.edge.feeds.exchange import raw_address
 from app.edge.feeds.feed import Feed
 from app.edge.feeds.gate import Gate
+from app.edge.feeds.group_feed import GroupFeed
 from app.edge.feeds.intake import publish, publish_run
 from app.edge.feeds.mouth import Mouth, Voice, budget_of, policy_of
 from app.edge.feeds.session import SessionSocket
@@ -64,8 +65,9 @@ def parse_wish(head: Head) -> Wish:
     if kind is Transport.SESSION:
         return Wish(kind, query, token, None, None)
     pattern = parse_pattern(raw, allow_system=True) if query.mode != "publish" else None
-    if query.filter is not None and pattern is None:
-        raise Unsupported("'filter' needs a socket that subscribes: 'mode=subscribe' or 'mode=both'.")
+    if pattern is None and (query.filter is not None or query.sharing is not None):
+        what = "filter" if query.filter is not None else "group"
+        raise Unsupported(f"'{what}' needs a socket that subscribes: 'mode=subscribe' or 'mode=both'.")
     if query.mode == "both" and pattern is not None and not pattern.is_concrete:
         raise Unsupported("'mode=both' needs an address without wildcards.")
     address = parse_address(raw, allow_system=True) if query.mode != "subscribe" else None
@@ -94,6 +96,8 @@ def open_socket(context: Context, transport: asyncio.Transport, head: Head) -> S
         relay, pattern = may_subscribe(realm, grant, pattern, wish.query.filter)
         _policy_of(relay, wish)
         check_start(relay, wish.query.start or "now")
+        if wish.query.sharing is not None:
+            context.groups.check(relay, pattern, wish.query.filter, wish.query.sharing)
     if address is not None:
         relay, address = may_publish(realm, grant, address, is_secure=is_secure(context, transport, head))
     return EventSocket(context, transport, head, realm, relay, grant, wish, pattern, address)
@@ -193,8 +197,8 @@ class EventSocket(FeedSocket):
 
     def on_heartbeat(self) -> None:
         self.realm.touch(self._relay)  # a publisher may be silent for longer than a dynamic relay lingers
-        if self._feed is not None and self._feed.is_live:
-            self._feed.mouth.tell_position()
+        if self._feed is not None:
+            self._feed.tell_position()
 
     def on_caught_up(self) -> None:
         if self._feed is not None:
@@ -213,7 +217,11 @@ class EventSocket(FeedSocket):
         policy, budget = _policy_of(relay, wish), budget_of(self.context, relay, query.budget)
         mouth = Mouth(self.context, self.realm, relay, self.outflow, voice, self.end, policy, budget)
         gate = Gate.of(self.lease.grant, relay)
-        self._feed = feed = Feed(self.context, self, mouth, pattern, gate, query.filter, is_sole=True)
+        if query.sharing is None:
+            feed = Feed(self.context, self, mouth, pattern, gate, query.filter, is_sole=True)
+        else:
+            feed = GroupFeed(self.context, self, mouth, pattern, gate, query.filter, query.sharing)
+        self._feed = feed
         self.realm.tick.flush()
         beginning = feed.find_beginning(query.start or "now")
         ready = voice.ready(relay.name, beginning.cursor)

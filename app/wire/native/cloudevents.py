@@ -18,7 +18,7 @@ from app.closes import Close
 from app.wire.frames import TEXT, encode_frame
 from app.wire.native.publication import JSON, is_json_type, media_type
 from fanout.address import encode_address
-from fanout.event import DEFAULT_TYPE, Event, default_content_type, default_source, rfc3339
+from fanout.event import DEFAULT_TYPE, NO_ATTRIBUTES, Event, default_content_type, default_source, rfc3339
 from fanout.history import Cursor
 
 READY_TYPE = "fanway.ready"
@@ -29,9 +29,12 @@ BYE_TYPE = "fanway.bye"
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")  # between JSON tokens a line break means no more than a blank
 
 
-def encode_envelope(event: Event, epoch: str) -> bytes:
-    """The event as one line of JSON: JSON payloads inline and verbatim, text as a string, the rest in base64."""
-    envelope: dict[str, Any] = context_of(event, epoch)
+def encode_envelope(event: Event, epoch: str, about: Mapping[str, str] = NO_ATTRIBUTES) -> bytes:
+    """The event as one line of JSON: JSON payloads inline and verbatim, text as a string, the rest in base64.
+
+    `about` are further attributes of ours.
+    """
+    envelope: dict[str, Any] = {**context_of(event, epoch), **about}
     if event.payload:
         name, data = data_member(event.payload, event.is_text, envelope["datacontenttype"])
         envelope[name] = data
@@ -51,6 +54,12 @@ def context_of(event: Event, epoch: str) -> dict[str, str]:
         "fanwaycursor": f"{epoch}:{event.offset}",
         "datacontenttype": event.content_type or default_content_type(event.is_text),
     }
+
+
+def encode_delivery(event: Event, epoch: str, id: str, attempt: int, deadline: float) -> bytes:
+    """The same of an event that is to be acknowledged under this id, until `deadline` (Unix seconds)."""
+    about = {"fanwaydelivery": id, "fanwaydeadline": rfc3339(deadline), "fanwayattempt": str(attempt)}
+    return encode_envelope(event, epoch, about)
 
 
 def encode_ready(relay: str, cursor: Cursor) -> bytes:

@@ -7,7 +7,7 @@ an option that is silently ignored is a promise silently broken.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from app.errors import BadRequest, Unsupported
+from app.wire.native.sharing import OF_DURABLES, Sharing, parse_sharing
 from app.wire.native.terms import Terms, check_key, read_terms
 from fanout.errors import InvalidCursor
 from fanout.filters import Filter, parse_filter
@@ -63,6 +64,7 @@ class Transport(Enum):
 
 
 _FEEDS = (Transport.SSE, Transport.NDJSON, Transport.SOCKET, Transport.CLOUDEVENTS)
+_GROUPED = (Transport.SSE, Transport.NDJSON, Transport.CLOUDEVENTS)
 _OPTIONS: dict[str, tuple[Transport, ...]] = {
     "from": (Transport.SSE, Transport.NDJSON, Transport.LONG_POLL, Transport.CLOUDEVENTS),
     "filter": (*_FEEDS, Transport.LONG_POLL),
@@ -74,10 +76,15 @@ _OPTIONS: dict[str, tuple[Transport, ...]] = {
     "ttl": (Transport.POST,),
     "not-before": (Transport.POST,),
     "retain": (Transport.POST,),
-    "key": (Transport.POST,),
+    "key": (Transport.POST, *_GROUPED, Transport.LONG_POLL),
+    "group": _GROUPED,
+    "durable": (Transport.LONG_POLL,),
+    **dict.fromkeys(("max", *(name.replace("_", "-") for name in OF_DURABLES)), (Transport.LONG_POLL,)),
 }
-_OF_PUBLISHERS = frozenset(("ttl", "not-before", "retain", "key"))
-LATER_OPTIONS = frozenset(("group", "durable"))
+_OF_PUBLISHERS = frozenset(("ttl", "not-before", "retain"))
+_OF_SHARES = frozenset(("group", "durable"))
+_ELSE_IN_SESSION = f" In a session ({SESSION_PROTOCOL}) each subscription says it by itself."
+MOST_POLLED, USUALLY_POLLED = 1000, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,8 @@ class Query:
     wait_seconds: float = 0.0
     terms: Terms | None = None  # of all events of the request that do not say otherwise
     key: str | None = None  # and their `partitionkey`
+    sharing: Sharing | None = None
+    most: int = USUALLY_POLLED  # events of one answer
 
 
 def parse_query(raw: str, transport: Transport) -> Query:
@@ -102,15 +111,14 @@ def parse_query(raw: str, transport: Transport) -> Query:
     or that the transport cannot honour, naming those that can).
     """
     options = split_options(raw)
-    unknown = sorted(name for name in options if name not in _OPTIONS and name not in LATER_OPTIONS)
+    unknown = sorted(name for name in options if name not in _OPTIONS)
     if unknown:
         named = ", ".join(repr(name) for name in unknown)
         raise BadRequest(f"Unknown query options: {named}. Known: {', '.join(_OPTIONS)}.")
-    refuse_later(options)
     for name in options:
         if transport not in _OPTIONS[name]:
             able = ", ".join(each.value for each in _OPTIONS[name])
-            else_by = _ELSE_BY if name in _OF_PUBLISHERS else ""
+            else_by = _ELSE_BY if name in _OF_PUBLISHERS else _ELSE_IN_SESSION if name in _OF_SHARES else ""
             raise Unsupported(f"'{name}' cannot be honoured by {transport.value}; it can by: {able}.{else_by}")
     policy = parse_policy(options["policy"]) if "policy" in options else None
     if policy in ("drop", "catch-up") and transport is Transport.SOCKET:
@@ -118,6 +126,7 @@ def parse_query(raw: str, transport: Transport) -> Query:
         raise Unsupported(
             f"'policy={policy}' needs gap notices, which a bare WebSocket cannot carry; they can: {able}."
         )
+    sharing = _sharing(options) if transport is not Transport.POST else None
     return Query(
         start=parse_start(options["from"]) if "from" in options else None,
         filter=_filter(options["filter"]) if "filter" in options else None,
@@ -127,7 +136,9 @@ def parse_query(raw: str, transport: Transport) -> Query:
         mode=_one_of("mode", options["mode"], _MODES) if "mode" in options else "subscribe",
         wait_seconds=_wait(options["wait"]) if "wait" in options else 0.0,
         terms=read_terms(options),
-        key=check_key(options["key"]) if "key" in options else None,
+        key=check_key(options["key"]) if "key" in options and transport is Transport.POST else None,
+        sharing=sharing,
+        most=_most(options["max"], sharing) if "max" in options else USUALLY_POLLED,
     )
 
 
@@ -184,14 +195,6 @@ def parse_policy(text: str) -> Policy:
     return _one_of("policy", text, _POLICIES)
 
 
-def refuse_later(names: Iterable[str]) -> None:
-    """Raises Unsupported when `names` holds an option that a later version brings."""
-    later = sorted(LATER_OPTIONS.intersection(names))
-    if later:
-        named = ", ".join(repr(name) for name in later)
-        raise Unsupported(f"Not offered by this version: {named}.")
-
-
 def split_options(raw: str) -> dict[str, str]:
     """A query's options by name, without what begins with `sb-hc-`. Raises BadRequest where one stands twice."""
     try:
@@ -221,6 +224,31 @@ def _filter(text: str) -> Filter | None:
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"'filter' is not JSON, percent-encoded: {error}.") from error
     return parse_filter(value)
+
+
+def check_shared(sharing: Sharing | None, given: Container[str], start: Start | None) -> None:
+    """Return when what else is said goes with sharing. Raises BadRequest."""
+    if sharing is None:
+        return
+    for name in ("policy", "budget"):
+        if name in given:
+            raise BadRequest(f"'{name}' is for those who get every event; of what is shared, the slow get less.")
+    if start == "retained":
+        raise BadRequest("'from=retained' is for those who get every event.")
+
+
+def _sharing(options: dict[str, str]) -> Sharing | None:
+    sharing = parse_sharing({name.replace("-", "_"): value for name, value in options.items()})
+    check_shared(sharing, options, parse_start(options["from"]) if "from" in options else None)
+    return sharing
+
+
+def _most(value: str, sharing: Sharing | None) -> int:
+    if sharing is None or sharing.durable is None:
+        raise BadRequest("'max' needs a 'durable' subscription.")
+    if not _DIGITS.fullmatch(value) or not 0 < int(value) <= MOST_POLLED:
+        raise BadRequest(f"'max' is a whole number from 1 to {MOST_POLLED}.")
+    return int(value)
 
 
 def _budget(value: str | None) -> int | None:

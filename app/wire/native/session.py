@@ -16,7 +16,7 @@ import orjson
 from app.errors import BadRequest, PeerWireError, RelayError, as_relay_error
 from app.wire.frames import TEXT, is_utf8
 from app.wire.native.publication import Publication, make_publication
-from app.wire.native.query import MAX_BUDGET_BYTES, Policy, Start, parse_policy, parse_start
+from app.wire.native.query import MAX_BUDGET_BYTES, Policy, Start, check_shared, parse_policy, parse_start
 from app.wire.native.sharing import MOST_CREDIT, Sharing, parse_delay, parse_reason, parse_sharing
 from app.wire.native.terms import KEY, Terms, check_key, read_terms
 from fanout.address import MAX_ADDRESS_BYTES, PLAIN_ADDRESS, Pattern, check_address, check_pattern
@@ -196,23 +196,22 @@ def _parse_sub(header: dict[str, Any], r: int) -> Sub:
     budget = _number(header, "budget") if "budget" in header else None
     if budget is not None and not 0 < budget <= MAX_BUDGET_BYTES:
         raise BadRequest("'budget' is a number of bytes, at least 1.")
+    start = parse_start(_text(header, "from")) if "from" in header else "now"
     return Sub(
         r=r,
         sub=_number(header, "sub"),
         pattern=check_pattern(_text(header, "pattern"), allow_system=True),
-        start=parse_start(_text(header, "from")) if "from" in header else "now",
+        start=start,
         filter=parse_filter(header["filter"]) if "filter" in header else None,
         policy=parse_policy(_text(header, "policy")) if "policy" in header else None,
         budget=budget,
-        sharing=_sharing(header),
+        sharing=_sharing(header, start),
     )
 
 
-def _sharing(header: dict[str, Any]) -> Sharing | None:
+def _sharing(header: dict[str, Any], start: Start) -> Sharing | None:
     sharing = parse_sharing(header)
-    given = [name for name in ("policy", "budget") if name in header]
-    if sharing is not None and given:
-        raise BadRequest(f"'{given[0]}' is for those who get every event; of what is shared, the slow get less.")
+    check_shared(sharing, header, start)
     return sharing
 
 

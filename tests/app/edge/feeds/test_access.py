@@ -267,6 +267,39 @@ async def by_durable_replay(world: World, publishing: Publishing) -> list[str]:
     return await by_durable(world, publishing, "start")
 
 
+async def by_group_stream(world: World, publishing: Publishing) -> list[str]:
+    """One member by server-sent events, one by NDJSON, one by a WebSocket of envelopes."""
+    path = "ruled/**?group=all&from=start"
+    protocols = ["cloudevents.json"]
+    async with (
+        sse(world, f"{path}&as=data") as first,
+        ndjson(world, path) as second,
+        socket(world, path, subprotocols=protocols) as third,
+    ):
+        assert (await first.block()).event == "ready"
+        assert (await second.event())["type"] == "fanway.ready"
+        assert json.loads(await receive(third))["type"] == "fanway.ready"
+        await publishing()
+        await publish(world, "ruled/public", "more", Content_Type="text/plain")
+        seen = [(await first.block()).data for _ in range(2)]  # the first was alone with the past
+        seen += [str((await second.event())["data"]), json.loads(await receive(third))["data"]]
+        return sorted((text for text in seen if text != "more"), key=REPLAYED.index)
+
+
+async def by_durable_poll(world: World, publishing: Publishing) -> list[str]:
+    path = "/-/events/ruled/**?durable=polled&wait=5&from=start"
+    assert (await world.client.get(path.replace("wait=5", "wait=0"), headers=world.auth())).status_code == 200
+    await publishing()
+    seen: list[str] = []
+    while "end" not in seen:
+        answer = await world.client.get(path, headers=world.auth())
+        seen += [event["data"] for event in answer.json()]
+        acks = {"ack": [event["fanwaydelivery"] for event in answer.json()]}
+        settled = await world.client.post("/-/acks/ruled?durable=polled", json=acks, headers=world.auth())
+        assert settled.json() == {"acked": acks["ack"], "nacked": [], "unknown": []}
+    return seen
+
+
 async def by_dead_letter(world: World, publishing: Publishing) -> list[str]:
     """What is delivered in vain goes to another address; what may not be delivered does not go there either."""
     async with session(world) as peer, session(world) as mourner:
@@ -381,6 +414,8 @@ WAYS: list[tuple[Transport | Literal["push"], Way, list[str]]] = [
     (Transport.NDJSON, by_filter_replay, REPLAYED),
     (Transport.SESSION, by_filter_in_session, LIVE),
     (Transport.SESSION, by_filter_in_session_replay, REPLAYED),
+    (Transport.CLOUDEVENTS, by_group_stream, REPLAYED),
+    (Transport.LONG_POLL, by_durable_poll, LIVE),
     (Transport.SESSION, by_group, LIVE),
     (Transport.SESSION, by_group_replay, REPLAYED),
     (Transport.SESSION, by_durable, LIVE),
@@ -439,7 +474,7 @@ def test_every_door_of_ours_is_known_to_these_tables() -> None:
     """S03: events travel by the first, answers by the second, and nothing of a user's by the others."""
     modules = (importlib.import_module(found.name) for found in pkgutil.walk_packages(app.edge.__path__, "app.edge."))
     doors = {module.DOOR for module in modules if hasattr(module, "DOOR")}
-    assert doors == {"/-/events", "/-/ask", "/-/tickets"}
+    assert doors == {"/-/events", "/-/ask", "/-/tickets", "/-/acks"}
 
 
 # --- who is there: told to managers only ---

@@ -130,18 +130,32 @@ async def test_what_was_delivered_in_vain_goes_to_the_dead_letter_address(world:
             await peer.send("nack", sub=1, d=[given["d"]], delay=0, reason="no stock")
             await peer.header()
         header, payload = await mourner.next()
-        assert (header["a"], header["i"], header["y"], header["s"]) == ("dead/jobs", given["i"], "job", "/jobs/eu/7")
+        assert (header["a"], header["y"], header["s"]) == ("dead/jobs", "job", "/jobs/eu/7")
+        assert header["i"] == "workers-" + given["c"].replace(":", "-")
         assert (payload, header["ct"]) == (b"poison", "text/plain")
         assert header["x"] == {
             "subject": "7",
             "fanwayreason": "no stock",
             "fanwayorigin": "jobs/eu/7",
+            "fanwayoriginid": given["i"],
             "fanwayorigincursor": given["c"],
             "fanwaydurable": "workers",
             "fanwayattempts": "2",
         }
         await publish(world, "jobs/1", "next")
         assert (await delivery(peer))[1] == "next"
+
+
+async def test_a_dead_letter_is_no_repetition_of_the_event_in_the_same_relay(world: World) -> None:
+    async with session(world) as peer, session(world) as mourner:
+        await mourner.subscribe(1, "jobs/dead")
+        answer = await peer.subscribe(1, "jobs/eu/*", durable="eu", max_deliveries=1, dead_letter="jobs/dead")
+        assert answer["t"] == "ok"
+        await publish(world, "jobs/eu/7", "poison", ce_id="7", ce_source="shop")
+        given, _ = await delivery(peer)
+        await peer.send("nack", sub=1, d=[given["d"]])
+        header, _ = await mourner.next()
+        assert (header["s"], header["x"]["fanwayoriginid"]) == ("shop", "7")
 
 
 @pytest.mark.parametrize(

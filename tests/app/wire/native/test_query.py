@@ -6,6 +6,7 @@ import pytest
 
 from app.errors import BadRequest, Unsupported
 from app.wire.native.query import Query, Transport, choose_socket, choose_transport, parse_query, parse_start
+from app.wire.native.sharing import Sharing
 from app.wire.native.terms import Terms
 from fanout.errors import InvalidFilter
 from fanout.filters import parse_filter
@@ -65,11 +66,52 @@ def test_what_cannot_be_asked_for_is_refused_by_name(query: str) -> None:
         parse_query(query, Transport.POST)
 
 
-@pytest.mark.parametrize("option", ["ttl=1", "not-before=1", "retain=true", "key=k"])
+@pytest.mark.parametrize("option", ["ttl=1", "not-before=1", "retain=true"])
 @pytest.mark.parametrize("transport", [Transport.SOCKET, Transport.CLOUDEVENTS, Transport.SSE, Transport.SESSION])
 def test_where_the_query_is_not_of_one_publish_it_says_who_can(option: str, transport: Transport) -> None:
     with pytest.raises(Unsupported, match=r"by: POST.*cloudevents\.json or fanway\.v1"):
         parse_query(option, transport)
+
+
+@pytest.mark.parametrize(
+    ("query", "transport", "sharing", "most"),
+    [
+        ("", Transport.LONG_POLL, None, 100),
+        ("group=g", Transport.SSE, Sharing(group="g"), 100),
+        ("group=g&key=subject", Transport.CLOUDEVENTS, Sharing(group="g", key="subject"), 100),
+        ("durable=d&max=7", Transport.LONG_POLL, Sharing(durable="d"), 7),
+        (
+            "durable=d&key=k&ack-wait=2.5&max-deliveries=0&max-in-flight=9&dead-letter=dead/x",
+            Transport.LONG_POLL,
+            Sharing(durable="d", key="k", ack_wait=2.5, max_deliveries=0, max_in_flight=9, dead_letter="dead/x"),
+            100,
+        ),
+    ],
+)
+def test_what_is_said_of_sharing(query: str, transport: Transport, sharing: Sharing | None, most: int) -> None:
+    parsed = parse_query(query, transport)
+    assert (parsed.sharing, parsed.most) == (sharing, most)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "max=5",
+        "durable=d&max=0",
+        "durable=d&max=1001",
+        "durable=d&ack-wait=x",
+        "durable=d&ack-wait=0",
+        "durable=d&max-deliveries=1.5",
+        "durable=d&from=retained",
+        "durable=",
+        "durable=a/b",
+        "key=k",
+        "ack-wait=5",
+    ],
+)
+def test_what_cannot_be_said_of_sharing(query: str) -> None:
+    with pytest.raises((BadRequest, Unsupported)):
+        parse_query(query, Transport.LONG_POLL)
 
 
 def test_azure_parameters_are_ignored_in_any_case() -> None:
@@ -79,12 +121,6 @@ def test_azure_parameters_are_ignored_in_any_case() -> None:
 def test_unknown_options_are_all_named() -> None:
     with pytest.raises(BadRequest, match="'colour', 'size'"):
         parse_query("size=1&colour=2&from=now", Transport.SSE)
-
-
-@pytest.mark.parametrize("option", ["group=g", "durable=d"])
-def test_options_of_later_versions_are_refused_as_such(option: str) -> None:
-    with pytest.raises(Unsupported, match=r"[nN]ot offered by this version"):
-        parse_query(option, Transport.SSE)
 
 
 @pytest.mark.parametrize(
