@@ -172,6 +172,9 @@ class Gateway:
         realm = self.context.realms[namespace]
         return realm.roster.count(relay.key), realm.router.subscriptions(relay.key)
 
+    def keeper(self, namespace: Namespace) -> Realm:
+        return self.context.realms[namespace]
+
     def presence(
         self, namespace: Namespace, relay: Relay | None, kind: str | None, after: int, limit: int
     ) -> dict[str, Any]:
@@ -271,10 +274,8 @@ class Gateway:
             look_for_wcf()
             review_all()
 
-        retained_limits = RetainedLimits(settings.limits.retained_addresses, settings.limits.retained_bytes)
-
         def serve(namespace: Namespace) -> None:
-            is_open = settings.allows_dynamic_relays
+            limits, is_open = settings.limits, settings.allows_dynamic_relays
             context.realms[namespace] = Realm(
                 namespace,
                 Tick(soon),
@@ -283,7 +284,7 @@ class Gateway:
                 context.appender,
                 context.delayed,
                 is_open=is_open,
-                retained_limits=retained_limits,
+                retained_limits=RetainedLimits(limits.retained_addresses, limits.retained_bytes),
             )
             context.delayed.serve(context.realms[namespace])
             namespace.on_change.append(review)

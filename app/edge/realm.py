@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -332,6 +332,15 @@ class Realm:
             history.retained = None
             if log is not None:
                 self.appender.log.drop_retained(log)
+
+    def forget_retained(self, relay: Relay, addresses: Sequence[str]) -> None:
+        """Keep no last event of these."""
+        history = self.history(relay)
+        if history.retained is not None:
+            for address in addresses:
+                history.retained.forget(address)
+        if history.log is not None:
+            self.appender.log.forget(history.log, addresses)
 
     def _limit(self, relay: Relay, history: History) -> None:
         """Its limits, or where it is kept, may be others now; the epoch and the offsets go on."""

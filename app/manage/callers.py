@@ -5,6 +5,7 @@ A token that reaches one relay only, by its rule or by its `sr`, manages that re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Query, Request
@@ -23,6 +24,7 @@ from app.store.registry import Registry
 from app.store.revocations import Revocations
 from app.wire.azure.choices import Choices
 from fanout.event import DelayedEvent
+from fanout.history import History
 
 
 class Delayed(Protocol):
@@ -37,6 +39,16 @@ class Delayed(Protocol):
     async def cancel(self, waiting: DelayedEvent) -> None: ...
 
     async def cancel_all(self, namespace: Namespace, relay: Relay) -> None: ...
+
+
+class Keeper(Protocol):
+    """What is live in a namespace."""
+
+    def history(self, relay: Relay) -> History:
+        """The relay's history, with what it retains."""
+
+    def forget_retained(self, relay: Relay, addresses: Sequence[str]) -> None:
+        """Keep no last event of these."""
 
 
 class Context(Protocol):
@@ -71,6 +83,9 @@ class Context(Protocol):
     @property
     def delayed(self) -> Delayed:
         """The events that wait for their time."""
+
+    def keeper(self, namespace: Namespace) -> Keeper:
+        """What keeps the last events of its relays."""
 
     def presence(
         self, namespace: Namespace, relay: Relay | None, kind: str | None, after: int, limit: int

@@ -133,9 +133,12 @@ class EventLog:
                 marks = [Mark(at, before, time / 1e6) for at, before, time in await self._journal.rows(_MARKS, places)]
                 stream.log = Log(number, floor=floor, cut_at=log.cut_at, size=log.size, marks=marks)
 
+        kept_last: dict[int, list[Event]] = {}
         for number, offset, *fields in await self._journal.rows(_LAST):
+            kept_last.setdefault(number, []).append(_event(offset, *fields))
+        for number, events in kept_last.items():
             if (kept := self._streams.get(number)) is not None:
-                kept.last = [*kept.last, _event(offset, *fields)]
+                kept.last = events
 
     def open(self, namespace: str, relay: Relay, new_epoch: Callable[[], str]) -> History:
         """The relay's stream, gone on with if it is still there, else begun. Raises StorageFull."""
@@ -148,6 +151,11 @@ class EventLog:
         self.settle(relay, stream.log)
         kept = relay.history
         return History(stream.epoch, kept.events, kept.seconds, kept.bytes, head=stream.head, log=stream.log)
+
+    def forget(self, log: Log, addresses: Sequence[str]) -> None:
+        """Keep no last event of these addresses."""
+        rows = [(log.number, address) for address in addresses]
+        self._journal.write(lambda: [(_CLEAR_LAST, rows)], _tell_nobody)
 
     def take(self, namespace: str, relay: Relay, history: History) -> None:
         """A stream that is in memory goes on here, with what is left of it. Raises StorageFull."""

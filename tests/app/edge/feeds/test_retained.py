@@ -18,7 +18,9 @@ from app.errors import Unsupported
 from app.wire.native.publication import Publication
 from app.wire.native.terms import Terms
 
+DURABLE = {"keep": "durable", "events": 2}
 RELAYS: list[dict[str, Any]] = [
+    {"name": "lasting", "retain": "last", "history": DURABLE},
     {"name": "state", "retain": "last"},
     {"name": "bare", "retain": "last", "history": {"keep": "none"}},
     {"name": "plain"},
@@ -192,3 +194,66 @@ async def test_a_bare_socket_publishes_what_is_retained(world: World) -> None:
             assert await receive(both) == text
     answer = await world.client.get("/-/events/state/a?from=retained&wait=0", headers=world.auth())
     assert [event["data"] for event in answer.json()] == ["two"]
+
+
+async def last_of(world: World, relay: str) -> dict[str, Any]:
+    answer = await world.client.get(f"/-/events/{relay}/**?from=retained&wait=0", headers=world.auth())
+    return {event["fanwayaddress"]: (event["data"], event["fanwaycursor"]) for event in answer.json()}
+
+
+async def test_the_last_events_of_a_durable_relay_survive_a_restart_whatever_its_history_lets_go(
+    tmp_path: Path,
+) -> None:
+    said = [(address.replace("state", "lasting"), text) for address, text in SAID]
+    async with running_gateway(tmp_path, relays=RELAYS) as world:
+        await put(world, *said, *[("lasting/d", str(number)) for number in range(50)])
+        await publish(world, "lasting/e?ttl=3600", "hour", Content_Type="text/plain", ce_subject="x")
+        await publish(world, "lasting/f?ttl=0.001", "moment", Content_Type="text/plain")
+        before = await last_of(world, "lasting")
+        assert {address: text for address, (text, _) in before.items()} == {
+            "lasting/a": "new",
+            "lasting/b": "b",
+            "lasting/d": "49",
+            "lasting/e": "hour",
+        }
+    async with running_gateway(tmp_path, relays=RELAYS) as world:
+        assert await last_of(world, "lasting") == before
+        await put(world, ("lasting/a", ""), ("lasting/b", "again"))
+        answer = await world.client.patch("/-/api/relays/state", json={"history": DURABLE}, headers=world.auth())
+        assert answer.status_code == 200
+        moved = [await put(world, ("state/x", "kept"))]
+    async with running_gateway(tmp_path, relays=RELAYS[:1]) as world:
+        known = await last_of(world, "lasting")
+        assert known["lasting/b"][0] == "again"
+        assert "lasting/a" not in known
+        assert (await last_of(world, "state"))["state/x"] == ("kept", moved[0][0])
+        answer = await world.client.patch("/-/api/relays/lasting", json={"retain": "none"}, headers=world.auth())
+        answer = await world.client.patch("/-/api/relays/lasting", json={"retain": "last"}, headers=world.auth())
+        assert await last_of(world, "lasting") == {}
+
+
+URL = "/-/api/retained"
+
+
+async def test_managers_list_what_is_retained_and_forget_it(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, relays=RELAYS) as world:
+        cursors = await put(world, ("lasting/a", "a"), ("lasting/b/1", "b1"), ("lasting/b/2", "b2"), ("lasting/c", "c"))
+        headers = world.auth()
+        page = (await world.client.get(f"{URL}?relay=lasting&limit=2", headers=headers)).json()
+        assert [(event["address"], event["cursor"]) for event in page["events"]] == [
+            ("lasting/a", cursors[0]),
+            ("lasting/b/1", cursors[1]),
+        ]
+        assert (page["count"], page["events"][1]["payloadBytes"]) == (4, 2)
+        rest = await world.client.get(f"{URL}?relay=LASTING&after={page['next']}&pattern=Lasting/*", headers=headers)
+        assert [event["address"] for event in rest.json()["events"]] == ["lasting/c"]
+        for pattern, count in (("lasting/b/**", 2), ("lasting/c", 1), ("lasting/c", 0)):
+            answer = await world.client.delete(f"{URL}?relay=lasting&pattern={pattern}", headers=headers)
+            assert (answer.status_code, answer.json()) == (200, {"forgotten": count})
+        assert list(await last_of(world, "lasting")) == ["lasting/a"]
+        plain = await world.client.get(f"{URL}?relay=plain", headers=headers)
+        assert (plain.status_code, "'retain' is 'none'" in plain.json()["error"]["message"]) == (400, True)
+        assert (await world.client.get(f"{URL}?relay=lasting")).status_code == 401
+        assert (await world.client.delete(f"{URL}?relay=lasting&pattern=a//b", headers=headers)).status_code == 400
+    async with running_gateway(tmp_path, relays=RELAYS) as world:
+        assert list(await last_of(world, "lasting")) == ["lasting/a"]
