@@ -33,6 +33,8 @@ _CHARACTERS_A_VALUE = 16  # of text, which patterns walk through
 _PLAIN = frozenset(("default", "examples", "enum", "required", "type", "dependentRequired"))
 _DEFINITIONS = frozenset(("$defs", "definitions"))  # count where a `$ref` leads to them
 _BY_NAME = frozenset(("properties", "patternProperties", "dependentSchemas", "dependencies"))
+_UNEVALUATED = frozenset(("unevaluatedProperties", "unevaluatedItems"))
+_UNEVALUATED_FACTOR = 3  # all that stands beside and below such a keyword is asked again, for it and for its reason
 _REFUSED = ("$dynamicRef", "$recursiveRef")
 
 
@@ -98,6 +100,8 @@ class _Walk:
         if isinstance(schema, dict):
             for name, value in schema.items():
                 total += self._keyword(name, value, f"{path}/{name}", depth + 1)
+            if not _UNEVALUATED.isdisjoint(schema):
+                total *= _UNEVALUATED_FACTOR
         elif isinstance(schema, list):
             total += sum([self.cost(each, path, depth + 1) for each in schema])
         if total > MAX_COST:

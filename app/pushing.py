@@ -30,7 +30,7 @@ from app.edge.feeds.durable import Durable
 from app.edge.feeds.owed import SinkConsumer
 from app.edge.realm import Realm
 from app.errors import BadRequest, EndpointNotFound, QuotaExceeded, RelayError
-from app.namespace import Namespace, Right
+from app.namespace import Namespace
 from app.push.client import SinkClient
 from app.push.connect import Resolve, find_addresses
 from app.push.consent import Surroundings, ask_consent
@@ -104,11 +104,11 @@ class Pushing:
     # --- what the management API asks (app/manage/pushing.py) ---
 
     def visible(self, namespace: Namespace, grant: Grant) -> list[PushSettings]:
-        return [push.settings for push in self._all(namespace) if _may_see(push, grant)]
+        return [push.settings for push in self._all(namespace) if push.durable.may_be_used_by(grant)]
 
     def find(self, namespace: Namespace, grant: Grant, id: str) -> PushSettings:
         push = self._push(namespace, id)
-        if not _may_see(push, grant):
+        if not push.durable.may_be_used_by(grant):
             raise EndpointNotFound("There is no such subscription.")
         return push.settings
 
@@ -370,11 +370,6 @@ def _beginning(text: str) -> Start:
     if start == "retained":
         raise BadRequest("'from' of a push subscription is now, start, a cursor or a time.")
     return start
-
-
-def _may_see(push: _Push, grant: Grant) -> bool:
-    durable = push.durable
-    return durable.settings.owner.is_holder_of(grant) or grant.permits_all(Right.MANAGE, durable.relay)
 
 
 def _filter_of(settings: PushSettings) -> Filter | None:

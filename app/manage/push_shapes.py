@@ -24,6 +24,7 @@ from app.push.settings import (
     check_headers,
 )
 from app.push.signature import key_of, new_secret
+from app.push.target import Reach, parse_target
 from app.wire.native.webhook import Mode
 
 MASK = "***"
@@ -116,6 +117,10 @@ class SubscriptionShape(Shape):
     def settings(self, old: PushSettings | None = None) -> PushSettings:
         """What it asks for; `old` is what it replaces. Raises `BadRequest`."""
         config, protocol = self.config, self.protocolsettings
+        if old is not None and self._keeps_secrets and not _is_same_place(self.sink, old.sink):
+            raise BadRequest(
+                "A sink at another place gets no secrets of the one before: write them where '***' stands."
+            )
         known = dict(old.headers) if old is not None else {}
         headers = {name: known.get(name, MASK) if value == MASK else value for name, value in protocol.headers.items()}
         return PushSettings(
@@ -135,6 +140,12 @@ class SubscriptionShape(Shape):
             maximum_deliveries=config.maximum_deliveries,
             dead_letter=config.dead_letter,
         )
+
+    @property
+    def _keeps_secrets(self) -> bool:
+        credential = self.sinkcredential
+        given = (credential.secret, credential.accesstoken) if credential is not None else ()
+        return MASK in (*self.protocolsettings.headers.values(), *[each.get_secret_value() for each in given if each])
 
 
 class NewSubscriptionShape(SubscriptionShape):
@@ -281,6 +292,12 @@ class Replay(Shape):
     """Where to read again from."""
 
     from_: Name = Field(alias="from", description="`now`, `start`, a cursor or a time.")
+
+
+def _is_same_place(sink: str, other: str) -> bool:
+    """Whether both URLs lead to one server: whoever may change a subscription must not learn its secrets by that."""
+    one, two = (parse_target(url, Reach(allows_http=True)) for url in (sink, other))
+    return (one.scheme, one.host, one.port) == (two.scheme, two.host, two.port)
 
 
 def _time(seconds: float) -> datetime:

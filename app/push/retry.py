@@ -58,7 +58,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return min(float(text[:10]), MOST_RETRY_AFTER_SECONDS)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - now
     return min(max(seconds, 0.0), MOST_RETRY_AFTER_SECONDS)

@@ -30,6 +30,14 @@ def doubled(levels: int) -> dict[str, Any]:
     return {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{levels}": {}}}
 
 
+def unevaluated(levels: int) -> dict[str, Any]:
+    """A small schema whose every level asks what those below have looked at."""
+    schema: dict[str, Any] = {"properties": {"a": {"type": "object"}}}
+    for _ in range(levels):
+        schema = {"anyOf": [schema, {"properties": {"b": True}}], "unevaluatedProperties": {"type": "integer"}}
+    return schema
+
+
 def nested(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {}
     for _ in range(levels):
@@ -86,6 +94,7 @@ def test_the_reason_is_short_whatever_the_payload() -> None:
         ('{"$dynamicRef": "#x"}', "not understood"),
         ('{"items": {"$id": "http://example.com/other"}}', "not understood"),
         (json.dumps(doubled(12)), "asks too much"),
+        (json.dumps(unevaluated(7)), "asks too much"),
         (json.dumps({"anyOf": [{"const": n} for n in range(2100)]}), "asks too much"),
         (json.dumps(nested(70)), "nested deeper"),
         (json.dumps({"title": "x" * MAX_SCHEMA_BYTES}), "at most"),
@@ -107,6 +116,7 @@ def test_what_cannot_be_used_is_refused_with_its_reason(schema: str, says: str) 
         {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"a": {}}, "$ref": "#/definitions/a"},
         nested(30),
         doubled(5),
+        unevaluated(3),
     ],
 )
 def test_what_looks_alike_but_is_harmless_can_be_used(schema: Any) -> None:

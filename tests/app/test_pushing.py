@@ -241,6 +241,19 @@ async def test_an_owner_sees_its_own_and_who_manages_sees_all(world: World, sink
     await call(world, "GET", f"/{made['id']}", auth=listener)
 
 
+async def test_a_token_that_reaches_a_part_of_it_neither_sees_nor_changes_it(world: World, sink: Sink) -> None:
+    made = await create(world, sink, "ruled/**", auth=world.auth("ruled", rule="listener", key="listener-key"))
+    narrow = world.auth("ruled/a", rule="listener", key="listener-key")
+    assert await call(world, "GET", auth=narrow) == {"subscriptions": []}
+    for method, path, body in (
+        ("PUT", "", wish("http://127.0.0.1:1/", "ruled/**")),
+        ("POST", "/secret", {}),
+        ("POST", "/replay", {"from": "start"}),
+        ("DELETE", "", None),
+    ):
+        await call(world, method, f"/{made['id']}{path}", body, auth=narrow, status=404)
+
+
 async def test_a_rule_that_is_gone_delivers_nothing(world: World, sink: Sink) -> None:
     """S21: it is asked at each delivery."""
     made = await create(world, sink, "ruled/**", auth=world.auth("ruled", rule="listener", key="listener-key"))

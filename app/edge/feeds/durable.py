@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from app.access.grant import Grant
 from app.edge.feeds.beginning import Beginning
 from app.edge.feeds.callers import may_publish
 from app.edge.feeds.dispatcher import Dispatcher
@@ -147,6 +148,11 @@ class Durable(Dispatcher):
     def is_paused(self) -> bool:
         """Whether its owner may receive nothing of it now, so that nobody is given anything."""
         return self._gate is None
+
+    def may_be_used_by(self, grant: Grant) -> bool:
+        """Whether a grant is the owner's and reaches all that is delivered here, or manages the relay."""
+        is_owners = self.settings.owner.is_holder_of(grant) and grant.covers(Right.SUBSCRIBE, self.relay, self.pattern)
+        return is_owners or grant.permits_all(Right.MANAGE, self.relay)
 
     def may_receive(self, address: str) -> bool:
         return self._gate is not None and self._gate(address)

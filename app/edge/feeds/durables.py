@@ -29,7 +29,7 @@ from app.errors import (
     Unsupported,
     as_relay_error,
 )
-from app.namespace import Relay, Right
+from app.namespace import Relay
 from app.wire.native.query import Start
 from app.wire.native.sharing import Sharing
 from fanout.address import Pattern
@@ -74,8 +74,11 @@ class Durables:
         durable = self._all.get(relay, {}).get(name)
         if durable is None:
             raise EndpointNotFound(f"The relay has no durable subscription '{name}'.")
-        if not (durable.settings.owner.is_holder_of(grant) or grant.permits_all(Right.MANAGE, relay)):
-            raise ClaimMissing(f"The durable subscription '{name}' is another's; its owner and managers may use it.")
+        if not durable.may_be_used_by(grant):
+            raise ClaimMissing(
+                f"The durable subscription '{name}' is another's, or receives more than the token reaches; "
+                "its owner and managers may use it."
+            )
         return durable
 
     def open(
@@ -111,9 +114,11 @@ class Durables:
     def change(self, durable: Durable, filter: Filter | None, wanted: Sharing, grant: Grant) -> Durable:
         """The one that takes its place, with what is wanted now; consumers of the old one are told that it ended.
 
-        Raises as `open` does where the grant may not publish at the dead-letter address.
+        Raises as `open` does where the grant may not publish at the dead-letter address, or the filter costs too much.
         """
         realm, relay = durable.realm, durable.relay
+        if filter is not None and filter != durable.settings.filter:
+            realm.router.check_filter(relay.key, durable.pattern, filter)
         settings = Settings.of(durable.pattern, filter, durable.settings.owner, wanted)
         self._check_dead_letter(realm, relay, settings, grant)
         state = durable.shared.state

@@ -71,6 +71,17 @@ def test_what_was_read_can_be_written_back_and_leaves_secrets_as_they_are() -> N
     assert asked(changed, settings).credential == Credential("ACCESSTOKEN", "Bearer", "new")
 
 
+@pytest.mark.parametrize("sink", ["http://sink.example/", "https://other.example/", "https://sink.example:8443/"])
+@pytest.mark.parametrize("dropped", ["sinkcredential", "protocolsettings"])
+def test_a_sink_at_another_place_gets_no_secrets_of_the_one_before(sink: str, dropped: str) -> None:
+    settings = replace(asked(WHOLE), id="abc")
+    view = {name: value for name, value in shown(settings).items() if name not in ("status", dropped)}
+    with pytest.raises(BadRequest, match="another place"):
+        asked(view | {"sink": sink}, settings)
+    assert asked(view | {"sink": "https://SINK.example:443/other"}, settings).sink.endswith("/other")
+    assert asked(LEAST | {"sink": sink}, settings).sink == sink
+
+
 def test_a_new_subscription_has_the_secret_that_was_given_or_a_fresh_one() -> None:
     given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     assert NewSubscriptionShape.model_validate(LEAST | {"secret": given}).settings().secrets == (given,)

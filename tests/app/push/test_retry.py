@@ -48,6 +48,8 @@ def test_chance_lies_between_nothing_and_the_ceiling_and_never_before_what_the_s
         ("0", 0),
         ("120", 120),
         ("9" * 400, 3600),
+        (f"Mon, 01 Jan {10**20} 00:00:00 GMT", None),
+        (f"Mon, 01 Jan 2026 00:00:00 +{10**20}", None),
         (formatdate(1000.0 + 90, usegmt=True), 90),
         (formatdate(500.0, usegmt=True), 0),
     ],

@@ -206,6 +206,14 @@ async def test_it_is_its_owners_and_the_managers(world: World) -> None:
             await consume(manager)
 
 
+async def test_a_token_that_reaches_a_part_of_it_does_not_use_it(world: World) -> None:
+    async with session(world, additional_headers=world.auth("jobs", rule="one", key="one-key")) as owner:
+        await consume(owner)
+    async with session(world, additional_headers=world.auth("jobs/a", rule="one", key="one-key")) as narrow:
+        answer = await narrow.subscribe(1, "jobs/a", durable="workers")
+        assert (answer["status"], answer["code"]) == (403, "ClaimMissing")
+
+
 async def test_it_stands_still_without_its_owner_and_goes_on_with_it(world: World) -> None:
     relay = world.namespace.relays["jobs"]
     one = world.auth("jobs", rule="one", key="one-key")
