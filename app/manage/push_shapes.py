@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr
 
 from app.errors import BadRequest
-from app.manage.shapes import Moment, Shape, Whole
+from app.manage.shapes import JsonObject, Moment, Shape, Whole
 from app.push.log import Attempt, Result
 from app.push.settings import (
     ConsentState,
@@ -108,7 +108,7 @@ class SubscriptionShape(Shape):
     source: Name | None = Field(default=None, description="Only events with this `source`.")
     types: list[Name] | None = Field(default=None, max_length=64, description="Only events of these types.")
     config: ConfigShape
-    filters: list[dict[str, Any]] | None = Field(default=None, max_length=64, description="All of these must hold.")
+    filters: list[JsonObject] | None = Field(default=None, max_length=64, description="All of these must hold.")
     sink: str = Field(description="URL to which events are sent.")
     sinkcredential: CredentialShape | None = None
     protocol: Literal["HTTP"]

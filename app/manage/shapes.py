@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -45,11 +46,23 @@ def _moment(given: object) -> object:
     return _TIME.validate_python(given) if isinstance(given, str) and _DATE.match(given) else given
 
 
+def _kept(given: dict[str, Any]) -> dict[str, Any]:
+    """What is kept as JSON text is the same when it is read again."""
+    try:
+        is_same = orjson.loads(orjson.dumps(given)) == given
+    except (TypeError, ValueError):  # orjson.JSONEncodeError and -DecodeError
+        is_same = False
+    if not is_same:
+        raise ValueError("is nested too deep, or holds a number or a text that JSON cannot exchange (RFC 8259)")
+    return given
+
+
 _TIME, _DATE = TypeAdapter(datetime), re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 AwareMoment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 Whole = Annotated[int, BeforeValidator(_whole)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_kept)]
 Listeners = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 EventBytes = Annotated[int, Field(ge=1, le=1 << 30), BeforeValidator(_whole)]
 Budget = Annotated[int, Field(ge=1024, le=1 << 30), BeforeValidator(_whole)]
@@ -102,7 +115,7 @@ class RelayShape(Shape):
     dedup_seconds: float = Field(
         default=120, ge=0, le=86_400, description="In which an event with a known `id` and `source` is the same event."
     )
-    event_schema: dict[str, Any] | None = Field(
+    event_schema: JsonObject | None = Field(
         default=None, description="JSON Schema that payloads must satisfy; `{}` is none."
     )
     requires_transport_security: bool = Field(default=False, description="Senders must come by TLS.")
@@ -136,7 +149,7 @@ class RelayPatch(Shape):
     budget: Budget | None = None
     max_event_bytes: EventBytes | None = None
     dedup_seconds: float | None = Field(default=None, ge=0, le=86_400)
-    event_schema: dict[str, Any] | None = None
+    event_schema: JsonObject | None = None
     requires_transport_security: bool | None = None
     deadlines: DeadlinesShape | None = None
     max_listeners: Listeners | None = None

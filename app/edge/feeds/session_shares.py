@@ -37,13 +37,14 @@ class SessionShares:
 
     def __init__(self, session: SessionSocket) -> None:
         self._session = session
-        self._shares: dict[int, SessionShare | None] = {}  # None: on its way
+        self._shares: dict[int, SessionShare] = {}
+        self._awaited: dict[int, Sub] = {}  # what is on its way
 
     def __len__(self) -> int:
-        return len(self._shares)
+        return len(self._shares) + len(self._awaited)
 
     def __contains__(self, sub: int) -> bool:
-        return sub in self._shares
+        return sub in self._shares or sub in self._awaited
 
     def subscribe(self, message: Sub, sharing: Sharing, relay: Relay, pattern: Pattern) -> None:
         """Take part, and answer, perhaps later. Raises RelayError where it may not be."""
@@ -52,21 +53,24 @@ class SessionShares:
             group = session.context.groups.open(session.realm, relay, pattern, message.filter, sharing, message.start)
             self._join(message, group, sharing.credit)
             return
-        self._shares[sub] = None
+        self._awaited[sub] = message
 
         def then(found: Durable | RelayError) -> None:
-            if session.is_ending or session.is_lost or sub not in self._shares:
+            if session.is_ending or session.is_lost:
                 return
+            if self._awaited.get(sub) is message:
+                del self._awaited[sub]
+            else:  # the number may be another's by now
+                found = EndpointNotFound("It was unsubscribed before it began.")
+            if isinstance(found, Durable):
+                if found.is_closed:
+                    found = EndpointNotFound("The durable subscription was deleted.")
+                elif not session.lease.grant.covers(Right.SUBSCRIBE, relay, pattern):  # it was renewed meanwhile
+                    found = ClaimMissing("The renewed token does not cover this subscription.")
             if isinstance(found, RelayError):
-                del self._shares[sub]
                 session.answer_err(found, r=message.r)
-                return
-            if found.is_closed:  # deleted meanwhile
-                del self._shares[sub]
-                session.answer_err(EndpointNotFound("The durable subscription was deleted."), r=message.r)
-                return
-            credit = CREDIT if sharing.credit is None else sharing.credit
-            self._join(message, found, credit)
+            else:
+                self._join(message, found, CREDIT if sharing.credit is None else sharing.credit)
 
         session.context.durables.open(
             session.realm, relay, pattern, message.filter, sharing, session.lease.grant, message.start, then
@@ -74,7 +78,8 @@ class SessionShares:
 
     def drop(self, sub: int) -> None:
         """End it: what was under way to it goes to others."""
-        share = self._shares.pop(sub)
+        self._awaited.pop(sub, None)
+        share = self._shares.pop(sub, None)
         if share is not None:
             share.dispatcher.leave(share)
             self._session.realm.presence.go(share)
@@ -101,8 +106,6 @@ class SessionShares:
     def regrant(self, grant: Grant) -> None:
         """The session rests on another grant now; what that does not cover ends."""
         for sub, share in list(self._shares.items()):
-            if share is None:
-                continue
             dispatcher = share.dispatcher
             if grant.covers(Right.SUBSCRIBE, dispatcher.relay, dispatcher.pattern):
                 dispatcher.regate(share, Gate.of(grant, dispatcher.relay))
@@ -112,8 +115,6 @@ class SessionShares:
     def review(self) -> None:
         """Something provisioned changed."""
         for sub, share in list(self._shares.items()):
-            if share is None:
-                continue
             dispatcher = share.dispatcher
             close = self._session.realm.ending(dispatcher.relay, dispatcher.pattern.prefix)
             if close is not None:
@@ -122,12 +123,11 @@ class SessionShares:
     def on_writable(self) -> None:
         """The peer has taken what it was owed."""
         for share in list(self._shares.values()):
-            if share is not None:
-                share.dispatcher.wake(share)
+            share.dispatcher.wake(share)
 
     def end(self) -> None:
         """Nothing of any of them follows."""
-        for sub in list(self._shares):
+        for sub in [*self._shares, *self._awaited]:
             self.drop(sub)
 
     # --- inside ---

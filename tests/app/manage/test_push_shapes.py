@@ -102,6 +102,7 @@ def test_a_new_subscription_has_the_secret_that_was_given_or_a_fresh_one() -> No
         {"protocolsettings": {"mode": "avro"}},
         {"sinkcredential": {"credentialtype": "REFRESHTOKEN"}},
         {"types": [""]},
+        {"filters": [{"exact": {"type": "\ud800"}}]},
         {"sink": 7},
     ],
 )

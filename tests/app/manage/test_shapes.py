@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
 from app.config import HistoryDefaults
 from app.manage.shapes import HistoryShape, RelayPatch, RelayShape, RuleShape, RuleView
 from app.namespace import HistoryLimits, Profile, Relay, Right, Rule
 from app.store.settings import RelaySettings
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def test_empty_relay_has_the_defaults() -> None:
@@ -27,6 +39,15 @@ def test_patch_changes_what_it_names() -> None:
     assert changed == RelaySettings(
         Profile.HYBRID_CONNECTION, False, HistoryLimits("none", 9, 2, 3), slow="drop", budget=8192
     )
+
+
+@pytest.mark.parametrize("value", ["\ud800", float("inf"), float("nan"), 1 << 64, -(1 << 64), nested(300)])
+def test_json_that_could_not_be_read_again_as_it_is_is_refused(value: Any) -> None:
+    for shape in (RelayShape, RelayPatch):
+        with pytest.raises(ValidationError, match="RFC 8259"):
+            shape.model_validate({"eventSchema": {"const": value}})
+    with pytest.raises(ValidationError, match="RFC 8259"):
+        RelayShape.model_validate({"eventSchema": {"\ud800": 1}})
 
 
 def test_rights_are_a_union_and_manage_lists_all() -> None:

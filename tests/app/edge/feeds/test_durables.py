@@ -214,6 +214,18 @@ async def test_a_token_that_reaches_a_part_of_it_does_not_use_it(world: World) -
         assert (answer["status"], answer["code"]) == (403, "ClaimMissing")
 
 
+async def test_a_number_that_is_used_again_at_once_is_the_later_ones(world: World) -> None:
+    async with session(world) as peer:
+        first = await peer.send("sub", sub=1, pattern="jobs/**", durable="first")
+        gone = await peer.send("unsub", sub=1)
+        second = await peer.send("sub", sub=1, pattern="jobs/**", durable="second")
+        answers = {answer["r"]: answer for answer in [await peer.header() for _ in range(3)]}
+        assert [answers[r]["t"] for r in (first, gone, second)] == ["err", "ok", "ok"]
+        relay = world.namespace.relays["jobs"]
+        consumers = {each.name: len(each.consumers) for each in world.gateway.context.durables.of(relay)}
+        assert consumers == {"first": 0, "second": 1}
+
+
 async def test_it_stands_still_without_its_owner_and_goes_on_with_it(world: World) -> None:
     relay = world.namespace.relays["jobs"]
     one = world.auth("jobs", rule="one", key="one-key")
