@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,3 +90,22 @@ def test_an_event_without_an_address_is_refused() -> None:
 )
 def test_a_gap_counts_what_is_known_to_be_missing(why: str, from_: Position, to: Position, count: int) -> None:
     assert count_missing({"why": why}, from_, to) == count
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "session.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS["events"], ids=lambda vector: vector["name"])
+def test_events_of_the_vectors_are_read_as_they_were_meant(vector: dict[str, Any]) -> None:
+    message = vector["message"] if vector["frame"] == "text" else base64.b64decode(vector["message_base64"])
+    meant = vector["event"]
+    decoded = decode(message)
+    event = event_of(decoded)
+    assert (event.address, event.id, event.cursor.partition(":")[2]) == (
+        meant["address"],
+        meant["id"],
+        str(meant["offset"]),
+    )
+    assert decoded.header.get("sub") == vector.get("sub")
+    assert event.attempt == vector.get("n", 1)
+    assert event.deadline == (vector.get("deadline") or None)

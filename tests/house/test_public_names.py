@@ -37,6 +37,7 @@ SDK = [
     "Subscription",
     "Summary",
     "Ticket",
+    "UnknownDeliveryError",
     "connect",
 ]
 ENGINE = {

@@ -18,6 +18,7 @@ from fanway.errors import (
     RelayError,
     RelayTimeoutError,
     ServerBusyError,
+    UnknownDeliveryError,
 )
 from fanway.event import Event, Receipt
 from fanway.exchange import Request, Response
@@ -52,5 +53,6 @@ __all__ = [
     "Subscription",
     "Summary",
     "Ticket",
+    "UnknownDeliveryError",
     "connect",
 ]

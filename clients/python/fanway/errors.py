@@ -60,6 +60,15 @@ class EndpointAlreadyExistsError(RelayError):
     """The name is taken (409)."""
 
 
+class UnknownDeliveryError(RelayError):
+    """What was acknowledged is not under way: it was settled before, its deadline has passed, or it never was.
+
+    `deliveries` are the numbers that the gateway refused.
+    """
+
+    deliveries: tuple[int, ...] = ()
+
+
 class QuotaExceededError(RelayError):
     """A limit was reached (413, 429)."""
 
@@ -102,6 +111,7 @@ _BY_STATUS: dict[int, type[RelayError]] = {
     503: ServerBusyError,
     504: RelayTimeoutError,
 }
+_BY_CODE: dict[str, type[RelayError]] = {"UnknownDelivery": UnknownDeliveryError}
 
 
 def from_status(
@@ -112,11 +122,11 @@ def from_status(
     tracking_id: str | None = None,
     retry_after: float | None = None,
 ) -> RelayError:
-    """The error for an HTTP status; the tracking id is looked for in the message when not given."""
+    """The error for a status, or a code that says more; the tracking id is looked for in the message when not given."""
     if tracking_id is None and (match := _TRACKING.search(message)):
         tracking_id = match.group(1)
     text = _TRACKING.split(message)[0].strip() or f"The gateway answered {status}."
-    kind = _BY_STATUS.get(status, RelayError)
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status, RelayError)
     error = kind(text, status=status, code=code, tracking_id=tracking_id, retry_after=retry_after)
     if status in (429, 502) or code in ("NoListener", "AcceptTimeout"):
         error.is_transient = True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+from fanway.errors import UnknownDeliveryError
 
 Data = Any  # what `publish` and `ask` take: bytes and str as they are, everything else as JSON
 
@@ -28,12 +30,21 @@ class Receipt(NamedTuple):
     number: int | None = None
 
 
+class Delivery(Protocol):
+    """How an event that wants to be acknowledged is."""
+
+    async def ack(self) -> None: ...
+
+    async def nack(self, delay: float | None, reason: str | None) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event of a subscription.
 
     `cursor` resumes after it; `missed` is 0 unless history was cut before it, then the number of
-    the relay's events known to be missing, at least 1.
+    the relay's events known to be missing, at least 1. Of a durable subscription `attempt` counts its
+    deliveries, from 1, and `deadline` says until when (unix seconds) this one is to be acknowledged.
     """
 
     address: str
@@ -47,6 +58,9 @@ class Event:
     content_type: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     missed: int = 0
+    attempt: int = 1
+    deadline: float | None = None
+    _delivery: Delivery | None = field(default=None, repr=False, compare=False)
 
     @property
     def text(self) -> str:
@@ -56,6 +70,26 @@ class Event:
     def json(self) -> Any:
         """The payload read as JSON; raises ValueError if it is not."""
         return json.loads(self.data)
+
+    async def ack(self) -> None:
+        """Say that it was handled and need not come again; returns when the gateway has heard it.
+
+        Does nothing if the connection it came by is gone: then it comes again. Raises UnknownDeliveryError when it
+        was acknowledged or given back before, its deadline has passed, or it is of no durable subscription.
+        """
+        await self._known_delivery().ack()
+
+    async def nack(self, *, delay: float | None = None, reason: str | None = None) -> None:
+        """Give it back: it comes again, to whoever's turn it is, after `delay` seconds (1 unless said).
+
+        `reason`, at most 256 characters, is what its dead letter says if this was the last attempt. Raises as `ack`.
+        """
+        await self._known_delivery().nack(delay, reason)
+
+    def _known_delivery(self) -> Delivery:
+        if self._delivery is None:
+            raise UnknownDeliveryError("Only events of durable subscriptions are acknowledged.")
+        return self._delivery
 
 
 def as_payload(data: Data, content_type: str | None = None) -> tuple[bytes, bool, str | None]:

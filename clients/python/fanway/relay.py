@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -25,32 +25,13 @@ from fanway.listener_wire import Demand, Profile, Terms, connect_url, instance_f
 from fanway.presence import Presence
 from fanway.session import Session
 from fanway.session_wire import as_filter, header_of, timestamp
-from fanway.socket import Socket, open_socket
+from fanway.socket import Opening, Socket, open_socket
 from fanway.subscription import Subscription
 from fanway.tickets import Ticket, ask_ticket
 from fanway.token import TokenProvider
 
 SocketHandler = Callable[[Socket], Awaitable[None]]
 H = TypeVar("H", bound=Callable[..., Any])
-
-
-class Opening:
-    """A socket being opened: `async with relay.open(…) as socket`, or `await relay.open(…)`."""
-
-    def __init__(self, opener: Callable[[], Awaitable[Socket]]) -> None:
-        self._opener = opener
-        self._socket: Socket | None = None
-
-    def __await__(self) -> Generator[Any, None, Socket]:
-        return self._opener().__await__()
-
-    async def __aenter__(self) -> Socket:
-        self._socket = await self._opener()
-        return self._socket
-
-    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        assert self._socket is not None
-        await self._socket.__aexit__(kind, *rest)
 
 
 class Relay:
@@ -140,6 +121,15 @@ class Relay:
         filter: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         policy: str | None = None,
         budget: int | None = None,
+        group: str | None = None,
+        durable: str | None = None,
+        ack: Literal["auto", "manual"] = "auto",
+        key: str | None = None,
+        credit: int | None = None,
+        ack_wait: float | None = None,
+        max_deliveries: int | None = None,
+        max_in_flight: int | None = None,
+        dead_letter: str | None = None,
     ) -> Subscription:
         """Events of all addresses the pattern matches, as an asynchronous iterator.
 
@@ -148,11 +138,30 @@ class Relay:
         `filter` narrows it by CloudEvents attributes: `{"exact": {"type": "order.created"}}`, also `prefix`, `suffix`,
         `all`, `any`, `not`; of a list all must hold. `policy` ("close", "drop", "catch-up", "block") and `budget`
         (bytes owed) narrow what the relay allows a slow consumer.
+
+        `group`: each event goes to one of those who subscribe under this name, once. `durable`: so too, and the relay
+        keeps how far this name has come: each event comes again until it is acknowledged, by going on to the next one
+        or, with `ack="manual"`, by `await event.ack()`. `key` names the attribute whose values stay with one consumer,
+        `credit` is how many events may be under way to this one (16). When a durable one is made: `ack_wait` (seconds),
+        `max_deliveries`, after which an event goes to the address `dead_letter`, `max_in_flight` (of all consumers).
         """
         start = timestamp(after) if isinstance(after, datetime) else after or "now"
-        members = {"filter": as_filter(filter), "policy": policy, "budget": budget}
-        options = {name: value for name, value in members.items() if value is not None}
-        return self._session.subscribe(check_pattern(pattern), start, options)
+        if ack != "auto" and durable is None:
+            raise ConfigurationError("Only events of durable subscriptions are acknowledged; name one with `durable`.")
+        options = header_of(
+            filter=as_filter(filter),
+            policy=policy,
+            budget=budget,
+            group=group,
+            durable=durable,
+            key=key,
+            credit=credit,
+            ack_wait=ack_wait,
+            max_deliveries=max_deliveries,
+            max_in_flight=max_in_flight,
+            dead_letter=dead_letter,
+        )
+        return self._session.subscribe(check_pattern(pattern), start, options, acks=ack == "auto")
 
     def presence(self, pattern: str = "**") -> Presence:
         """Who listens and subscribes at the addresses of a pattern, and who comes and goes there. Takes Manage."""

@@ -7,8 +7,9 @@ an application sees each event once; a publish whose answer was lost fails, and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -17,7 +18,14 @@ from websockets.exceptions import ConnectionClosed
 from fanway.backoff import Backoff
 from fanway.channel import OPEN_TIMEOUT_SECONDS, lost, open_channel
 from fanway.connect import Gateway
-from fanway.errors import ConnectionLostError, QuotaExceededError, RelayError, RelayTimeoutError, from_status
+from fanway.errors import (
+    ConnectionLostError,
+    QuotaExceededError,
+    RelayError,
+    RelayTimeoutError,
+    UnknownDeliveryError,
+    from_status,
+)
 from fanway.event import Receipt
 from fanway.session_wire import (
     SUBPROTOCOL,
@@ -28,6 +36,7 @@ from fanway.session_wire import (
     encode,
     parse_position,
 )
+from fanway.shared import SharedSubscription
 from fanway.subscription import Subscription
 from fanway.token import expiry
 
@@ -37,6 +46,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 MAX_OPEN_REQUESTS = 1000
 RECONNECT_WAIT_SECONDS = 30.0
 REPEATS = 2  # of a publish with an id whose answer was lost
+SETTLE_SECONDS = 5.0
 ROUTES_KEPT = 10_000
 
 
@@ -72,22 +82,31 @@ class Session:
         except TypeError as error:
             raise SessionProtocolError(f"The gateway's receipt lacks something ({error}).") from None
 
-    def subscribe(self, pattern: str, start: str, options: Header) -> Subscription:
-        """A subscription, asked for as soon as the session is online and again after every reconnect."""
+    def subscribe(self, pattern: str, start: str, options: Header, *, acks: bool = True) -> Subscription:
+        """A subscription, asked for as soon as the session is online and again after every reconnect.
+
+        `acks`: whether going on to the next event acknowledges the one before, where it is to be.
+        """
         self._routes.clear()
-        subscription = Subscription(pattern, start, options, self._unsubscribe)
-        subscription.on_drained = lambda waiting: self._later(self._resubscribe(waiting))
+        if "group" in options or "durable" in options:
+            subscription: Subscription = SharedSubscription(pattern, start, options, self._unsubscribe, self, acks)
+        else:
+            subscription = Subscription(pattern, start, options, self._unsubscribe)
+        subscription.on_drained = lambda waiting: self.later(self._resubscribe(waiting))
         self._numbers += 1
         subscription.number = self._numbers
         self._subscriptions[subscription.number] = subscription
         if self._online.is_set():
-            self._later(self._resubscribe(subscription))
+            self.later(self._resubscribe(subscription))
         else:
             self._start()
         return subscription
 
     async def close(self) -> None:
         """End all subscriptions and the socket."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await asyncio.gather(*(subscription.settle() for subscription in self._subscriptions.values()))
         self._fatal = RelayError("This relay object is closed.")
         for subscription in list(self._subscriptions.values()):
             subscription.end(None)
@@ -104,18 +123,26 @@ class Session:
 
     async def _ask(self, header: Header, payload: bytes | None = None, is_text: bool = True) -> Header:
         async with self._slots:
-            channel = await self._connected()
-            self._numbers += 1
-            number = self._numbers
-            reply: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
-            self._replies[number] = reply
-            try:
-                await channel.send(encode({**header, "r": number}, payload, is_text))
-                return await reply
-            except ConnectionClosed as error:
-                raise lost(error) from None
-            finally:
-                self._replies.pop(number, None)
+            return await self._request(await self._connected(), header, payload, is_text)
+
+    async def tell(self, header: Header) -> Header:
+        """Ask for what has a meaning on this very connection only. Raises RelayError, at once where there is none."""
+        if self._channel is None:
+            raise ConnectionLostError("There is no connection now.")
+        return await self._request(self._channel, header, None, True)
+
+    async def _request(self, channel: ClientConnection, header: Header, payload: bytes | None, is_text: bool) -> Header:
+        self._numbers += 1
+        number = self._numbers
+        reply: asyncio.Future[Header] = asyncio.get_running_loop().create_future()
+        self._replies[number] = reply
+        try:
+            await channel.send(encode({**header, "r": number}, payload, is_text))
+            return await reply
+        except ConnectionClosed as error:
+            raise lost(error) from None
+        finally:
+            self._replies.pop(number, None)
 
     async def _ask_again(self, header: Header, payload: bytes, is_text: bool) -> Header:
         """The same for a publish; one with an id may be repeated, since the gateway knows whether it has it already."""
@@ -147,7 +174,8 @@ class Session:
                 reply.set_exception(error)
         self._replies.clear()
 
-    def _later(self, work: Any) -> None:
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside everything else, while the session lasts."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -157,9 +185,8 @@ class Session:
     async def _resubscribe(self, subscription: Subscription) -> None:
         if subscription.number not in self._subscriptions:
             return
-        header = {"t": "sub", "sub": subscription.number, "pattern": subscription.pattern, **subscription.options}
         try:
-            await self._ask({**header, "from": subscription.start})
+            await self._ask(subscription.as_header())
         except RelayError as error:
             if isinstance(error, ConnectionLostError) or (error.is_transient and self._has_been_online):
                 return  # asked for again when the session is back
@@ -187,7 +214,7 @@ class Session:
     def _overrun(self, subscription: Subscription) -> None:
         """The application is slow: stop the events here, and resume from history once it has caught up."""
         self._routes.clear()
-        self._later(self._pause(subscription))
+        self.later(self._pause(subscription))
 
     async def _pause(self, subscription: Subscription) -> None:
         try:
@@ -251,7 +278,7 @@ class Session:
             renewal = asyncio.create_task(self._renew(hello.get("exp") or expiry(token)))
             for subscription in self._subscriptions.values():
                 if not subscription.is_behind:
-                    self._later(self._resubscribe(subscription))
+                    self.later(self._resubscribe(subscription))
             async for data in channel:
                 self._receive(decode(data))
             return ConnectionLostError("The gateway closed the session.")
@@ -275,7 +302,7 @@ class Session:
         self._online.clear()
         self._routes.clear()
         for subscription in self._subscriptions.values():
-            subscription.is_live = False
+            subscription.interrupted()
         self._fail_replies(
             ConnectionLostError("The connection was lost before the answer; the call may or may not have happened.")
         )
@@ -344,9 +371,13 @@ class Session:
             tracking_id=header.get("tracking"),
             retry_after=header.get("retry_after"),
         )
+        if isinstance(error, UnknownDeliveryError):
+            error.deliveries = tuple(header.get("d", ()))
         reply = self._replies.get(header.get("r", 0))
         if reply is not None and not reply.done():
             reply.set_exception(error)
+        elif "d" in header:
+            log.debug("nobody waits to hear that %s", error)
         elif subscription := self._subscriptions.pop(header.get("sub", 0), None):
             self._routes.clear()
             subscription.end(error)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from fanway.errors import QuotaExceededError, RelayError
-from fanway.event import Event
+from fanway.event import Delivery, Event
 
 SUBPROTOCOL = "fanway.v1"
 MAX_HEADER_BYTES = 8 * 1024
@@ -109,8 +109,8 @@ def decode(data: str | bytes) -> Message:
     return Message(header, payload if line_feed else None, is_text)
 
 
-def event_of(message: Message, missed: int = 0) -> Event:
-    """The event in an `ev` message. Raises SessionProtocolError if a member is missing."""
+def event_of(message: Message, missed: int = 0, delivery: Delivery | None = None) -> Event:
+    """The event in an `ev` or `dl` message. Raises SessionProtocolError if a member is missing."""
     header = message.header
     try:
         return Event(
@@ -125,6 +125,9 @@ def event_of(message: Message, missed: int = 0) -> Event:
             content_type=header.get("ct"),
             attributes=header.get("x") or {},
             missed=missed,
+            attempt=header.get("n", 1),
+            deadline=header.get("deadline"),
+            _delivery=delivery,
         )
     except KeyError as missing:
         raise SessionProtocolError(f"The gateway sent an event without {missing}.") from None

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket as sockets
 import struct
-from collections.abc import AsyncIterator, Iterable
-from typing import Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
@@ -168,6 +168,25 @@ class Socket:
 
     def _closed(self) -> ConnectionClosedError:
         return ConnectionClosedError(self.close_code or 1006, self.close_reason)
+
+
+class Opening:
+    """A socket being opened: `async with relay.open(…) as socket`, or `await relay.open(…)`."""
+
+    def __init__(self, opener: Callable[[], Awaitable[Socket]]) -> None:
+        self._opener = opener
+        self._socket: Socket | None = None
+
+    def __await__(self) -> Generator[Any, None, Socket]:
+        return self._opener().__await__()
+
+    async def __aenter__(self) -> Socket:
+        self._socket = await self._opener()
+        return self._socket
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        assert self._socket is not None
+        await self._socket.__aexit__(kind, *rest)
 
 
 async def open_socket(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Self
 
 from fanway.address import matches
@@ -54,6 +55,10 @@ class Subscription(ConnectionStatus):
         """Whether all that is for it bears its number, so that what bears none is not for it."""
         return "filter" in self.options
 
+    def as_header(self) -> Header:
+        """What is asked of the gateway, now."""
+        return {"t": "sub", "sub": self.number, "pattern": self.pattern, **self.options, "from": self.start}
+
     @property
     def start(self) -> str:
         """What to ask the gateway for (`from`): where this subscription stands, or where it was told to begin."""
@@ -78,7 +83,9 @@ class Subscription(ConnectionStatus):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     def __aiter__(self) -> Self:
@@ -155,6 +162,13 @@ class Subscription(ConnectionStatus):
             self.is_replaying = False
         if self.is_live and not self._has_passed(position):
             self.position = position
+
+    async def settle(self) -> None:
+        """Return when the gateway has heard what was acknowledged so far."""
+
+    def interrupted(self) -> None:
+        """The connection is gone: nothing comes before it is accepted again."""
+        self.is_live = False
 
     def lost(self, error: Exception) -> None:
         """The session is gone, and comes back or does not."""
