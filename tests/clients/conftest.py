@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
+from shells import Shell
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
@@ -80,3 +83,11 @@ async def fake() -> AsyncIterator[FakeGateway]:
         port = next(iter(server.sockets)).getsockname()[1]
         fake.gateway = Gateway(f"http://127.0.0.1:{port}", Credential("root", "key"))
         yield fake
+
+
+@pytest.fixture
+async def shell(world: Any, tmp_path: Path) -> AsyncIterator[Shell]:
+    folder = tmp_path / "shell"
+    folder.mkdir()
+    async with AsyncExitStack() as cleanup:
+        yield Shell(world, folder, cleanup)

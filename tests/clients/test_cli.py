@@ -16,9 +16,10 @@ from fanway.asking import Who
 from fanway.cli_ask import as_json_line as all_as_json_line
 from fanway.cli_ask import as_line as all_as_line
 from fanway.cli_ask import as_words
-from fanway.cli_events import as_data, as_filter, as_json_line, as_line
+from fanway.cli_events import as_data, as_json_line, as_line
 from fanway.cli_options import safe
 from fanway.cli_relays import parse_forward
+from fanway.cli_subscribe import as_filter
 from fanway.event import Event
 
 OURS = {

@@ -4,74 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any, NamedTuple
 
-import pytest
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int | None
-    out: str
-    err: str
-
-
-class Shell:
-    """Starts commands in an empty folder, the gateway known from the environment."""
-
-    def __init__(self, world: Any, folder: Path, cleanup: AsyncExitStack) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("FANWAY_")}
-        gateway = {"URL": world.url, "KEY_NAME": "RootManageSharedAccessKey", "KEY": "root-key-of-the-test-world"}
-        self.environ = kept | {f"FANWAY_{name}": value for name, value in gateway.items()}
-        self.folder = folder
-        self._cleanup = cleanup
-
-    async def start(self, *arguments: str) -> Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            "from fanway.cli import main; main()",
-            *arguments,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            cwd=self.folder,
-            env=self.environ,
-        )
-        self._cleanup.push_async_callback(self._end, process)
-        return process
-
-    async def run(self, *arguments: str, stdin: bytes = b"") -> Done:
-        process = await self.start(*arguments)
-        async with asyncio.timeout(20):
-            out, err = await process.communicate(stdin)
-        return Done(process.returncode, out.decode(), err.decode())
-
-    async def _end(self, process: Process) -> None:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def line_of(stream: asyncio.StreamReader | None) -> str:
-    assert stream is not None
-    return (await asyncio.wait_for(stream.readline(), 15)).decode()
-
-
-@pytest.fixture
-async def shell(world: Any, tmp_path: Path) -> AsyncIterator[Shell]:
-    folder = tmp_path / "shell"
-    folder.mkdir()
-    async with AsyncExitStack() as cleanup:
-        yield Shell(world, folder, cleanup)
+from shells import Shell, line_of
 
 
 async def test_what_is_published_is_printed_by_who_subscribes(shell: Shell) -> None:

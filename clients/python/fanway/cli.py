@@ -16,7 +16,7 @@ import click
 
 from fanway.cli_ask import ask
 from fanway.cli_delayed import delayed
-from fanway.cli_events import publish, subscribe
+from fanway.cli_events import publish
 from fanway.cli_manage import key, relay, status, token
 from fanway.cli_moving import export, import_
 from fanway.cli_namespaces import alias, namespace
@@ -24,6 +24,7 @@ from fanway.cli_options import safe, say
 from fanway.cli_push import push
 from fanway.cli_relays import forward, listen, open_
 from fanway.cli_revocations import revoke
+from fanway.cli_subscribe import subscribe
 from fanway.cli_tickets import ticket
 from fanway.errors import RelayError
 

@@ -1,8 +1,7 @@
-"""`fanway publish` and `fanway subscribe`."""
+"""`fanway publish`, and how events are printed."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import sys
@@ -10,9 +9,8 @@ from typing import Any
 
 import click
 
-from fanway.cli_options import StandardInput, gateway_options, run, safe, say
+from fanway.cli_options import StandardInput, gateway_options, run, safe
 from fanway.connect import Gateway
-from fanway.errors import RelayTimeoutError
 from fanway.event import Event
 from fanway.relay import Relay
 
@@ -115,92 +113,6 @@ def as_data(payload: bytes) -> tuple[str | bytes, str | None]:
     return text, "application/json"
 
 
-@click.command()
-@click.argument("pattern")
-@click.option("--from", "start", default="now", metavar="CURSOR|TIME|start|retained|now", help="Where to begin.")
-@click.option("--where", multiple=True, metavar="NAME=TEXT", help="Only events whose attribute is this text.")
-@click.option("--where-prefix", multiple=True, metavar="NAME=TEXT", help="Only those whose attribute begins with it.")
-@click.option("--where-suffix", multiple=True, metavar="NAME=TEXT", help="Only those whose attribute ends with it.")
-@click.option("--filter", "filter_", metavar="JSON", help="Only those that pass a filter of CloudEvents dialects.")
-@click.option("--json", "as_json", is_flag=True, help="Print every event whole, as one JSON object a line.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N events.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds.")
-@gateway_options
-def subscribe(
-    gateway: Gateway,
-    pattern: str,
-    start: str,
-    where: tuple[str, ...],
-    where_prefix: tuple[str, ...],
-    where_suffix: tuple[str, ...],
-    filter_: str | None,
-    as_json: bool,
-    count: int | None,
-    timeout: float | None,
-) -> None:
-    """Print events as they come: address, a tab, the payload.
-
-    `*` stands for one segment, a final `**` for any number. Survives reconnects. Ends with 1 if
-    --timeout passes before --count events came. Of several --where… and --filter all must hold;
-    attributes are such as type, source, subject.
-
-    \b
-    Examples:
-      fanway subscribe 'orders/**'
-      fanway subscribe 'orders/*/7' --from start --json --count 1
-      fanway subscribe 'orders/**' --where type=order.created
-    """
-    wanted = as_filter({"exact": where, "prefix": where_prefix, "suffix": where_suffix}, filter_)
-    run(_subscribe(Relay(gateway), pattern, start, wanted, as_json, count, timeout))
-
-
-def as_filter(wheres: dict[str, tuple[str, ...]], text: str | None) -> Any:
-    """The filter that the options ask for, by all of NAME=TEXT in their dialects and what is JSON; None for none."""
-    found: list[Any] = []
-    for dialect, pairs in wheres.items():
-        for pair in pairs:
-            name, equals, value = pair.partition("=")
-            if not (name and equals and value):
-                raise click.UsageError(f"Not NAME=TEXT: {pair!r}.")
-            found.append({dialect: {name: value}})
-    if text is not None:
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise click.UsageError(f"--filter is not JSON: {error}.") from None
-        found += value if isinstance(value, list) else [value]
-    return found[0] if len(found) == 1 else found or None
-
-
-async def _subscribe(
-    relay: Relay,
-    pattern: str,
-    start: str,
-    wanted: Any,
-    as_json: bool,
-    count: int | None,
-    seconds: float | None,
-) -> None:
-    seen = 0
-    async with relay:
-        try:
-            async with asyncio.timeout(seconds):
-                subscription = await relay.subscribe(pattern, after=start, filter=wanted).ready()
-                say(f"subscribed to {pattern}" + (f" from {subscription.cursor}" if subscription.cursor else ""))
-                async for event in subscription:
-                    if event.missed:
-                        say(f"! a gap: events before {event.cursor} may be missing ({event.missed} or more)")
-                    print_line(as_json_line(event) if as_json else as_line(event))
-                    seen += 1
-                    if seen == count:
-                        return
-        except RelayTimeoutError:
-            raise
-        except TimeoutError:
-            if count:
-                raise RelayTimeoutError(f"{seen} of {count} events came within {seconds:g} s.") from None
-
-
 def as_line(event: Event) -> str:
     """An event for a reader: nothing in it can steer a terminal."""
     try:
@@ -222,6 +134,7 @@ def as_json_line(event: Event) -> str:
         "content_type": event.content_type,
         "attributes": dict(event.attributes) or None,
         "missed": event.missed or None,
+        "attempt": event.attempt if event.deadline is not None else None,
     }
     line = {name: value for name, value in members.items() if value is not None}
     try:
