@@ -31,6 +31,7 @@ from app.edge.context import Context
 from app.edge.feeds.appender import Appender
 from app.edge.feeds.delayed import Delayed
 from app.edge.feeds.duplicates import load_ids
+from app.edge.feeds.durable_control import DurableControl
 from app.edge.listening import bound, raise_file_limit, reachable, url_of
 from app.edge.peers import review_peers
 from app.edge.realm import LINGER_SECONDS, Realm, RetainedLimits
@@ -91,6 +92,7 @@ class Gateway:
             await self.context.durables.load()
             await load_ids(self.context.realms.values(), self.opened.log, self._clock())
             await self.context.delayed.load()
+            self.durables = DurableControl(self.context)
             self.pushing = Pushing(self.context, self.opened.pushes, self._resolver)
             undo.push_async_callback(self.pushing.stop, 0.0)
             await self.pushing.start()

@@ -81,6 +81,7 @@ class Shared:
         self.terms = terms
         self.members = Members()
         self.dead: deque[Pending] = deque()  # for the caller to do something about, then `bury`
+        self.redelivered = 0  # deliveries that were not the first of their event
         self.position = state.floor  # all up to here was taken, or is not for this subscription
         self._known = state.position  # up to here only what was pending is taken again
         self._earlier = dict(state.pending)  # of those the attempts
@@ -298,6 +299,7 @@ class Shared:
 
     def _give(self, pending: Pending, member: Member, now: float) -> None:
         pending.attempts += 1
+        self.redelivered += pending.attempts > 1
         self.members.charge(member, stays=self.terms.wants_acks)
         if not self.terms.wants_acks:
             self._settle(pending)

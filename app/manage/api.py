@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from app.errors import BadRequest, ClaimMissing, EndpointNotFound, RelayError
-from app.manage import delayed, namespaces, presence, push, retained, revocations
+from app.manage import delayed, durables, namespaces, presence, push, retained, revocations
 from app.manage.atom import AtomDoor
 from app.manage.audit import Audit
 from app.manage.body_limit import BodyLimit
@@ -217,6 +217,7 @@ def create_api(context: Context) -> FastAPI:
     api.include_router(router)
     api.include_router(namespaces.router)
     api.include_router(revocations.router)
+    api.include_router(durables.router)
     api.include_router(delayed.router)
     api.include_router(presence.router)
     api.include_router(retained.router)

@@ -16,6 +16,7 @@ from app.access.operator import Operators
 from app.errors import ClaimMissing, EndpointNotFound
 from app.hosts import Hosts
 from app.manage.audit import identify
+from app.manage.durable_control import DurableControl
 from app.manage.emulator import Emulation
 from app.manage.pushing import Pushing
 from app.manage.shapes import FailureBody, RelayView
@@ -72,6 +73,9 @@ class Context(Protocol):
 
     @property
     def pushing(self) -> Pushing: ...
+
+    @property
+    def durables(self) -> DurableControl: ...
 
     @property
     def emulator(self) -> Emulation | None:

@@ -16,6 +16,7 @@ import click
 
 from fanway.cli_ask import ask
 from fanway.cli_delayed import delayed
+from fanway.cli_durables import durable
 from fanway.cli_events import publish
 from fanway.cli_manage import key, relay, status, token
 from fanway.cli_moving import export, import_
@@ -82,7 +83,7 @@ def cli() -> None:
 
 
 _EVERYDAY = (publish, subscribe, listen, ask, open_, forward, token, ticket, status)
-_MANAGING = (relay, key, delayed, push, revoke, namespace, alias, import_, export)
+_MANAGING = (relay, key, delayed, durable, push, revoke, namespace, alias, import_, export)
 for _command in (*_EVERYDAY, *_MANAGING):
     cli.add_command(_command)
 
