@@ -38,6 +38,8 @@ from fanway.socket import Socket, open_socket
 from fanway.status import ConnectionState, ConnectionStatus
 from fanway.token import expiry
 
+SocketHandler = Callable[[Socket], Awaitable[None]]
+
 log = logging.getLogger("fanway")
 
 RENDEZVOUS_TIMEOUT_SECONDS = 20.0
@@ -323,3 +325,13 @@ async def _send_whole(channel: ClientConnection, command: RequestCommand, respon
     await channel.send(head)
     if content:
         await channel.send(content)
+
+
+def accepting(handler: SocketHandler | Handler) -> Callable[[Offer], Awaitable[None]]:
+    """A socket handler as the listener wants it: accept with the sender's favourite sub-protocol, close at the end."""
+
+    async def on_offer(offer: Offer) -> None:
+        async with await offer.accept(offer.subprotocols[0] if offer.subprotocols else None) as socket:
+            await handler(socket)  # type: ignore[arg-type]
+
+    return on_offer

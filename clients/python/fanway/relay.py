@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -19,8 +19,7 @@ from fanway.channel import dial
 from fanway.connect import Gateway, resolve
 from fanway.errors import ConfigurationError, RelayError
 from fanway.event import Data, Receipt, as_payload
-from fanway.exchange import Handler
-from fanway.listener import Handlers, Listener, Offer
+from fanway.listener import Handlers, Listener, accepting
 from fanway.listener_wire import Demand, Profile, Terms, connect_url, instance_fields
 from fanway.presence import Presence
 from fanway.session import Session
@@ -30,7 +29,6 @@ from fanway.subscription import Subscription
 from fanway.tickets import Ticket, ask_ticket
 from fanway.token import TokenProvider
 
-SocketHandler = Callable[[Socket], Awaitable[None]]
 H = TypeVar("H", bound=Callable[..., Any])
 
 
@@ -197,7 +195,7 @@ class Relay:
 
         def register(handler: H) -> H:
             if sockets:
-                self.listen_with(address, Handlers(on_offer=_accepting(handler)), terms, instance)
+                self.listen_with(address, Handlers(on_offer=accepting(handler)), terms, instance)
             else:
                 self.listen_with(address, Handlers(on_request=handler), terms, instance)
             return handler
@@ -382,16 +380,6 @@ def connect(
             namespace=namespace,
         )
     )
-
-
-def _accepting(handler: SocketHandler | Handler) -> Callable[[Offer], Awaitable[None]]:
-    """A socket handler as the listener wants it: accept with the sender's favourite sub-protocol, close at the end."""
-
-    async def on_offer(offer: Offer) -> None:
-        async with await offer.accept(offer.subprotocols[0] if offer.subprotocols else None) as socket:
-            await handler(socket)  # type: ignore[arg-type]
-
-    return on_offer
 
 
 def _suffix(path: str) -> str:
