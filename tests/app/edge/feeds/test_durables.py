@@ -285,3 +285,20 @@ async def test_nobody_settles_what_was_given_to_another(world: World) -> None:
         assert (await other.header())["code"] == "EndpointNotFound"
         await one.send("ack", sub=1, d=[given["d"]])
         assert (await one.header())["t"] == "ok"
+
+
+async def test_on_a_durable_relay_it_goes_on_after_a_restart_where_it_was(tmp_path: Path) -> None:
+    relays = [{"name": "jobs", "history": {"keep": "durable"}}]
+    async with running_gateway(tmp_path, relays=relays) as world, session(world) as peer:
+        await consume(peer)
+        for text in "abcd":
+            await publish(world, "jobs/1", text)
+        a, _, c, _ = [(await delivery(peer))[0] for _ in range(4)]
+        await peer.send("ack", sub=1, d=[a["d"], c["d"]])
+        assert (await peer.header())["t"] == "ok"
+    async with running_gateway(tmp_path, relays=relays) as world, session(world) as peer:
+        answer = await consume(peer)
+        assert answer["cursor"] == a["c"]
+        await publish(world, "jobs/1", "e")
+        again = [await delivery(peer) for _ in range(3)]
+        assert [(payload, header["n"]) for header, payload in again] == [("b", 2), ("d", 2), ("e", 1)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from subscribers import Session, publish, session
+from subscribers import Session, Stalled, publish, session
 from worlds import World, running_gateway
 
 RELAYS: list[dict[str, Any]] = [{"name": "jobs"}, {"name": "forgetful", "history": {"keep": "none"}}]
@@ -122,6 +122,20 @@ async def test_where_nothing_is_kept_what_no_member_takes_is_lost_and_said_to_be
         assert (gap["t"], gap["sub"], gap["from"][-2:], gap["to"][-2:]) == ("gap", 1, ":1", ":3")
         await publish(world, "forgetful/1", "d")
         assert await texts(one, 1) == ["d"]
+
+
+async def test_a_member_that_stalls_does_not_hold_the_others(world: World) -> None:
+    stalled = Stalled(world)
+    await stalled.ask("jobs/**?group=workers", Accept="application/x-ndjson")
+    async with session(world) as peer:
+        await join(peer)
+        receipts = [await publish(world, "jobs/1", f"{number} {'x' * 65536}") for number in range(60)]
+        assert all(receipt["queued"] == 1 for receipt in receipts)
+        await publish(world, "jobs/1", "end")
+        taken = []
+        while not taken or taken[-1] != "end":
+            taken += [text.partition(" ")[0] for text in await texts(peer, 1)]
+        assert len(taken) > 40  # all that did not fit into the buffers of the other
 
 
 async def test_every_event_reaches_exactly_one_while_members_come_and_go(world: World) -> None:
