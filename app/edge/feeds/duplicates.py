@@ -111,10 +111,13 @@ async def load_ids(realms: Iterable[Realm], log: EventLog, now: float) -> None:
 
 
 def key_of(publication: Publication, address: str) -> str:
-    """What makes two events the same: the id, and the source, or else the address."""
+    """What makes two events the same: the address, the source if there is one, and the id.
+
+    Without the address somebody who may publish at one could keep events of others away from theirs.
+    """
     return key_from(publication.source, address, publication.id)
 
 
 def key_from(source: str | None, address: str, id: str) -> str:
     """The same of its parts; no attribute holds a line feed."""
-    return f"{source or address}\n{id}"
+    return f"{address}\n{source or ''}\n{id}"

@@ -86,6 +86,15 @@ async def test_an_id_that_comes_again_is_not_published_again(world: World, relay
         assert [await receive(subscriber) for _ in range(4)] == ["one", "other", "other", "other"]
 
 
+@BOTH
+async def test_nobody_keeps_an_event_away_from_an_address_by_its_id_at_another(world: World, relay: str) -> None:
+    await publish(world, f"{relay}/evil", "early", ce_id="e1", ce_source="/billing")
+    async with socket(world, f"{relay}/bills") as subscriber:
+        told = await publish(world, f"{relay}/bills", "bill", ce_id="e1", ce_source="/billing")
+        assert (told["matched"], "duplicate" in told) == (1, False)
+        assert await receive(subscriber) == "bill"
+
+
 async def test_a_window_ends_and_may_be_none(world: World) -> None:
     await publish(world, "plain/a", ce_id="e1")
     world.clock.offset += 119
@@ -126,8 +135,8 @@ async def test_ids_of_durable_relays_are_known_after_a_restart(tmp_path: Path) -
         sourced = await publish(world, "kept/a", ce_id="e1", ce_source="/s")
     async with running_gateway(tmp_path, relays=RELAYS) as world:
         assert await publish(world, "kept/a", ce_id="e1") == {**first, "duplicate": True}
-        assert (await publish(world, "kept/b", ce_id="e1", ce_source="/s"))["cursor"] == sourced["cursor"]
-        assert "duplicate" not in await publish(world, "kept/b", ce_id="e1")
+        assert (await publish(world, "kept/a", ce_id="e1", ce_source="/s"))["cursor"] == sourced["cursor"]
+        assert "duplicate" not in await publish(world, "kept/b", ce_id="e1", ce_source="/s")
         world.clock.offset += 130
         assert "duplicate" not in await publish(world, "kept/a", ce_id="e1")
 
