@@ -51,7 +51,7 @@ SELECT number, namespace, relay, made_at, epoch, floor, cut_at,
     (SELECT min(place) FROM events WHERE place BETWEEN first AND last) - first,
     (SELECT max(place) FROM events WHERE place BETWEEN first AND last) - first,
     (SELECT size_before + length(payload) FROM events WHERE place BETWEEN first AND last ORDER BY place DESC LIMIT 1)
-FROM ranges"""
+FROM ranges ORDER BY number"""
 _MARKS = """
 WITH RECURSIVE sample (place) AS (SELECT ?1 UNION ALL SELECT place + ?2 FROM sample WHERE place + ?2 <= ?3)
 SELECT place - ?4, size_before, received_at FROM sample JOIN events USING (place) ORDER BY place"""
@@ -124,9 +124,11 @@ class EventLog:
             stream = _Stream(log, namespace, relay, made_at, epoch, head, cleared, is_stored=True)
             self._last = max(self._last, number)
             self._streams[number] = stream
-            if relay is None or (namespace, relay) in self._unclaimed:
+            if relay is None:
                 self._drop(stream)
                 continue
+            if (other := self._unclaimed.get((namespace, relay))) is not None:  # its relay is gone, which was not noted
+                self._drop(other)
             self._unclaimed[namespace, relay] = stream
             if head > floor:
                 places = stream.base + floor + 1, step_of(head - floor), stream.base + head, stream.base

@@ -189,6 +189,28 @@ async def test_a_dropped_stream_is_deleted_with_what_was_on_its_way(tmp_path: Pa
         assert (await here.rows("events"), await here.rows("streams")) == (0, 0)
 
 
+async def test_of_two_streams_of_one_name_the_later_is_the_relays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.db"
+    async with opened(path) as here:
+        _, history = here.relay()
+        await here.append(history, events_from(1, 3))
+        with monkeypatch.context() as patch:
+            patch.setattr(here.log, "_clear", lambda stream: None)  # the disk is full, and then the machine stops
+            assert history.log is not None
+            here.log.drop(history.log, history.head)
+        _, history = here.relay(made_at=6.0)
+        await here.append(history, events_from(1, 5))
+        epoch = history.epoch
+    async with opened(path) as here:
+        _, history = here.relay(made_at=6.0)
+        assert (history.epoch, history.head) == (epoch, 5)
+        assert len(await here.read(history)) == 5
+        await here.settled()
+        assert (await here.rows("streams"), await here.rows("events")) == (1, 5)
+
+
 async def test_deleting_that_was_cut_short_goes_on_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     async with opened(path) as here:
