@@ -113,7 +113,10 @@ class RelayShape(Shape):
     budget: Budget = Field(default=1 << 20, description="Bytes that may be owed to one subscriber.")
     max_event_bytes: EventBytes | None = Field(default=None, description="Of an event's payload; may only narrow.")
     dedup_seconds: float = Field(
-        default=120, ge=0, le=86_400, description="In which an event with a known address, `id` and `source` is the same event."
+        default=120,
+        ge=0,
+        le=86_400,
+        description="In which an event with a known address, `id` and `source` is the same event.",
     )
     event_schema: JsonObject | None = Field(
         default=None, description="JSON Schema that payloads must satisfy; `{}` is none."

@@ -7,6 +7,7 @@ offset, and nobody has seen an event that is not kept. Then all go on as if they
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,8 @@ from fanout.history import History
 
 if TYPE_CHECKING:
     from app.edge.realm import Realm
+
+_log = logging.getLogger("fanway.edge")
 
 EVENT_BYTES = 512  # that an event takes besides its payload, about
 
@@ -163,7 +166,7 @@ class Appender:
         last: _Entry | None = None
         for entry in batch:
             if last is not None and (entry.relay is not last.relay or not entry.is_plain):
-                accept_run(last.realm, last.relay, run, last.realm.now())
+                self._publish_run(last, run)
                 run, last = [], None
             if entry.is_gone:
                 _fail(entry, EndpointNotFound("The relay was deleted."))
@@ -173,10 +176,20 @@ class Appender:
             if entry.is_plain:
                 run += entry.events
                 last = entry
-            else:
+                continue
+            try:
                 accept(entry.realm, entry.relay, entry.events[0], entry.realm.now(), entry.on_receipt)
+            except Exception as error:  # it keeps nothing from the others, whose places in their streams are given
+                _log.exception("an event that is on disk could not be given out")
+                _fail(entry, as_relay_error(error))
         if last is not None:
+            self._publish_run(last, run)
+
+    def _publish_run(self, last: _Entry, run: Sequence[Event]) -> None:
+        try:
             accept_run(last.realm, last.relay, run, last.realm.now())
+        except Exception:
+            _log.exception("events that are on disk could not be given out")
 
 
 def _fail(entry: _Entry, error: RelayError) -> None:

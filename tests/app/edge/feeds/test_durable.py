@@ -211,6 +211,25 @@ async def test_a_commit_that_fails_is_told_and_uses_up_nothing(
         assert await received(subscriber, 1) == [2]
 
 
+async def test_an_event_that_cannot_be_given_out_keeps_its_place_and_nothing_from_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = world.gateway.context.realm(world.host).router
+    plan, faults = router.plan, iter([True])
+
+    def failing(relay: str, address: str) -> Any:
+        if next(faults, False):
+            raise RuntimeError("a fault of ours")
+        return plan(relay, address)
+
+    monkeypatch.setattr(router, "plan", failing)
+    lines = {**world.auth(), "Content-Type": "application/x-ndjson"}
+    async with socket(world, "kept/a") as subscriber:
+        assert (await world.client.post("/-/events/kept/a", content=b"1\n2\n3", headers=lines)).status_code == 500
+        assert (await publish(world, "kept/a", "4"))["cursor"].endswith(":4")
+        assert [await receive(subscriber) for _ in range(3)] == ["2", "3", "4"]
+
+
 async def test_a_full_journal_takes_events_again_when_there_is_room(tmp_path: Path) -> None:
     """R08: without a restart."""
     limits = {"journal_bytes": 1 << 20}
