@@ -20,6 +20,7 @@ MAX_COMPARISONS = 64
 MAX_CHARACTERS = 4096  # of attribute names and texts together
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # which JSON can spell, and no text can hold
 _COMPARING = ("exact", "prefix", "suffix")
 _DIALECTS = "exact, prefix, suffix, all, any, not"
 _UNFILTERED = {
@@ -158,6 +159,8 @@ class _Reader:
                 raise InvalidFilter(f"{str(name)[:40]!r} is no attribute name: lower-case ASCII letters and digits.")
             if not isinstance(text, str) or not text:
                 raise InvalidFilter(f"The filter compares {name!r} with something that is not a string, or is empty.")
+            if _SURROGATE.search(text):
+                raise InvalidFilter(f"The filter compares {name!r} with half a character (a lone surrogate).")
             self._characters += len(name) + len(text)
             if self._characters > MAX_CHARACTERS:
                 raise InvalidFilter(f"A filter's attribute names and texts hold at most {MAX_CHARACTERS} characters.")

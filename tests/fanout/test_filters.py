@@ -192,6 +192,7 @@ def listed(depth: int) -> Any:
         ({"exact": {"type": ""}}, "is empty"),
         ({"exact": {"type": 7}}, "not a string"),
         ({"exact": {"type": ["a"]}}, "not a string"),
+        ({"exact": {"type": "a\ud800"}}, "lone surrogate"),
         ({"exact": {"data": "a"}}, "not its data"),
         ({"suffix": {"fanwaycursor": ":7"}}, "begin there with 'from'"),
         ({"exact": {}}, "an object of attribute names"),

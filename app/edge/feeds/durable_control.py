@@ -31,10 +31,7 @@ class DurableControl:
     def visible(self, namespace: Namespace, relay: Relay, grant: Grant) -> Sequence[dict[str, Any]]:
         """Those of a relay that are the caller's, or all for who manages it."""
         grant.require_right(Right.SUBSCRIBE)
-        sees_all = grant.permits_all(Right.MANAGE, relay)
-        found = [
-            each for each in self._context.durables.of(relay) if sees_all or each.settings.owner.is_holder_of(grant)
-        ]
+        found = [each for each in self._context.durables.of(relay) if each.may_be_used_by(grant)]
         return [_described(each) for each in sorted(found, key=lambda durable: durable.name)]
 
     def get(self, namespace: Namespace, relay: Relay, name: str, grant: Grant) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class Durables:
             if name in self._all.get(relay, {}):
                 durable = self.find(realm, relay, name, grant)
                 durable.settings.check_same(name, pattern, filter, wanted)
-                if durable.settings.owner.is_holder_of(grant):
+                if durable.settings.owner.is_holder_of(grant) and not grant.by_ticket:  # which may do less
                     durable.renew(Owner.of(grant, self._context.clock()))
             else:
                 durable = self._make(realm, relay, pattern, filter, wanted, grant, start)
@@ -186,6 +186,8 @@ class Durables:
         start: Start,
     ) -> Durable:
         name = wanted.durable or ""
+        if grant.by_ticket:
+            raise ClaimMissing("What a ticket opens ends with it; a durable subscription is made with a token.")
         if relay.history.keep == "none":
             raise Unsupported(f"The relay '{relay.name}' keeps no events, which a durable subscription reads.")
         if len(self._all.get(relay, {})) >= MOST_OF_RELAY:

@@ -33,6 +33,20 @@ async def ask(world: World, token: str | None = None, **body: Any) -> httpx.Resp
     return await world.client.post("/-/tickets", headers=headers, **({"json": body} if body else {}))
 
 
+async def test_a_ticket_makes_nothing_that_outlives_it_and_takes_its_part_in_what_is_there(world: World) -> None:
+    text = await ticket(world)
+    async with session(world, additional_headers={"Authorization": text}) as peer:
+        answer = await peer.subscribe(1, "shop/**", durable="workers")
+        assert (answer["t"], answer["status"]) == ("err", 403)
+        async with session(world) as owner:
+            await owner.subscribe(1, "shop/**", durable="workers")
+        assert (await peer.subscribe(1, "shop/**", durable="workers"))["t"] == "ok"
+    wish = {"sink": "http://127.0.0.1:9/", "protocol": "HTTP", "config": {"pattern": "shop/**"}}
+    answer = await world.client.post("/-/api/subscriptions", json=wish, headers={"Authorization": text})
+    assert answer.status_code == 403
+    assert (await world.client.get("/-/api/subscriptions", headers=world.auth())).json() == {"subscriptions": []}
+
+
 async def ticket(world: World, token: str | None = None, **body: Any) -> str:
     answer = await ask(world, token, **body)
     assert answer.status_code == 201, answer.text

@@ -90,7 +90,8 @@ async def test_each_rule_sees_its_own_and_a_manager_all(world: World) -> None:
     assert (await put(world, auth=one)).status_code == 201
     assert (await put(world, auth=two)).status_code == 403
     assert (await world.client.delete(PATH, headers=two)).status_code == 403
-    for auth, names in ((one, ["billing"]), (two, []), (world.auth(), ["billing"])):
+    narrow = world.auth("jobs/a", rule="one", key="one-key")
+    for auth, names in ((one, ["billing"]), (narrow, []), (two, []), (world.auth(), ["billing"])):
         answer = await world.client.get("/-/api/durables?relay=jobs", headers=auth)
         assert [each["name"] for each in answer.json()["durables"]] == names
     assert (await put(world, pattern="jobs/eu")).status_code == 409
