@@ -24,6 +24,7 @@ from fanway.event import Event
 
 OURS = {
     "delayed",
+    "durable",
     "push",
     "publish",
     "subscribe",
