@@ -142,3 +142,9 @@ def test_whatever_a_covered_pattern_matches_is_permitted(
     if profile is Profile.NATIVE:
         expected = any(check_pattern(each).matches(address) for each in held)
         assert bearer.permits(Right.SUBSCRIBE, relay, address) is expected
+
+
+def test_a_relay_whose_name_is_as_long_as_an_address_may_be_is_permitted_whole() -> None:
+    relay = Relay("/".join(["a" * 127] * 4))
+    assert len(relay.name) == 511
+    assert grant((Allowance(Right.MANAGE, None),)).permits_all(Right.SEND, relay)

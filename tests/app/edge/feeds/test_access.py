@@ -237,10 +237,13 @@ async def by_group(world: World, publishing: Publishing, start: str = "now") -> 
             await peer.subscribe(1, "ruled/**", from_=start, group="both")
         await publishing()
         seen: list[str] = []
-        for peer in (one, two):
-            await peer.send("ping")
-            while (message := await peer.next())[0]["t"] != "pong":
-                seen.append(message[1].decode())
+        is_last = False
+        while not is_last:
+            is_last = "end" in seen  # what came before it has been written to somebody: once round again
+            for peer in (one, two):
+                await peer.send("ping")
+                while (message := await peer.next())[0]["t"] != "pong":
+                    seen.append(message[1].decode())
         return sorted(seen, key=REPLAYED.index)
 
 
