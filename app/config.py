@@ -121,7 +121,10 @@ class Budgets(_Part):
         default=1 << 20, ge=1024, description="Bytes owed to one connection before it counts as slow."
     )
     process_bytes: int = Field(
-        default=256 << 20, ge=1 << 20, description="Bytes owed to all; beyond it the worst are shed first."
+        default=256 << 20,
+        ge=1 << 20,
+        description="Bytes owed to all; beyond it the worst are shed first. As "
+        "much may pend in groups and durable subscriptions; beyond it they take no more before they settle some.",
     )
     unsaved_bytes: int = Field(
         default=64 << 20,

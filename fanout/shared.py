@@ -74,11 +74,23 @@ class State(NamedTuple):
         return min(self.pending, default=self.position + 1) - 1
 
 
+class Pool:
+    """What pends in all of a gateway's shared subscriptions: beyond `most_bytes` of payload each has to settle what it
+    has before it takes more."""
+
+    __slots__ = ("held", "most_bytes")
+
+    def __init__(self, most_bytes: float = inf) -> None:
+        self.most_bytes = most_bytes
+        self.held = 0
+
+
 class Shared:
     """One shared subscription. `take` events in order, then `assign`; `settle` in some way what was delivered."""
 
-    def __init__(self, terms: Terms, state: State) -> None:
+    def __init__(self, terms: Terms, state: State, pool: Pool | None = None) -> None:
         self.terms = terms
+        self._pool = Pool() if pool is None else pool
         self.members = Members()
         self.dead: deque[Pending] = deque()  # for the caller to do something about, then `bury`
         self.redelivered = 0  # deliveries that were not the first of their event
@@ -108,9 +120,14 @@ class Shared:
     @property
     def room(self) -> int:
         """How many events may be taken now: none while nobody could be given one, or while too many are pending."""
-        if self._bytes >= MOST_BYTES or not self.members.can_take:
+        if self._bytes >= MOST_BYTES or self.is_crowded or not self.members.can_take:
             return 0
         return max(0, self.terms.window - len(self._pending))
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether it is for what pends elsewhere, too, that there is no room; nobody tells when that is over."""
+        return self._bytes > 0 and self._pool.held >= self._pool.most_bytes
 
     @property
     def next_due(self) -> float:
@@ -167,7 +184,7 @@ class Shared:
                 attempts = earlier
             key = None if self.terms.key is None else event.attributes.get(self.terms.key)
             pending = self._pending[event.offset] = Pending(event, key, attempts)
-            self._bytes += len(event.payload)
+            self._hold(len(event.payload))
             if not self._is_spent(pending):
                 heappush(self._waiting, pending)
         self.skip(upto)
@@ -260,8 +277,13 @@ class Shared:
         self._parked.clear()
         self._timed.clear()
         self.dead.clear()
-        self._bytes = 0
+        self._hold(-self._bytes)
         self.position = self._known = position
+
+    def close(self) -> None:
+        """It is over: what pends in it counts no more."""
+        self._pool.held -= self._bytes
+        self._pool = Pool()
 
     # --- inside ---
 
@@ -353,7 +375,11 @@ class Shared:
     def _settle(self, pending: Pending) -> None:
         pending.is_settled = True
         del self._pending[pending.event.offset]
-        self._bytes -= len(pending.event.payload)
+        self._hold(-len(pending.event.payload))
+
+    def _hold(self, size: int) -> None:
+        self._bytes += size
+        self._pool.held += size
 
     def _time(self, pending: Pending, until: float) -> None:
         pending.until = until

@@ -27,6 +27,7 @@ from app.errors import RelayError, as_relay_error
 from app.faults import Faults
 from app.hosts import Hosts
 from app.namespace import Namespace
+from fanout.shared import Pool
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -82,6 +83,7 @@ class Context:
     storms: Storms = field(init=False)
     durables: Durables = field(init=False)
     groups: Groups = field(init=False)
+    pending: Pool = field(init=False)  # in those two
     turns: Turns = field(default_factory=Turns)
     faults: Faults | None = None  # the emulator's
     stalled: int = 0  # sides of joined sockets whose peer reads too slowly now
@@ -93,6 +95,7 @@ class Context:
         self.storms = Storms(self)
         self.durables = Durables(self)
         self.groups = Groups(self)
+        self.pending = Pool(self.settings.budgets.process_bytes)
         self.publish_buffer = self.read_buffer[:PUBLISH_READ_BYTES]
 
     def realm(self, host: str) -> Realm:

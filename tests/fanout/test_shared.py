@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from fanout.event import Event
 from fanout.members import Member
-from fanout.shared import Pending, Shared, State, Terms
+from fanout.shared import Pending, Pool, Shared, State, Terms
 
 PLENTY = 1 << 20
 START = State(0, {})
@@ -53,6 +53,23 @@ def numbers(shared: Shared, now: float = 0.0) -> dict[int, int]:
     """What is given now: the number of each delivery by the offset of its event."""
     given = shared.assign(now, 0.0, PLENTY)
     return {each.event.offset: each.number for pending in given.values() for each in pending}
+
+
+def test_what_pends_is_bounded_for_all_together_and_each_goes_on() -> None:
+    pool = Pool(3)
+    one, two = (Shared(Terms(True), START, pool) for _ in range(2))
+    for shared in (one, two):
+        shared.join(member())
+    take(one, 1, 2, 3)
+    assert (one.room, two.room > 0) == (0, True)
+    take(two, 1)
+    given = numbers(one) | numbers(two)
+    assert (two.room, pool.held, len(given)) == (0, 4, 3)
+    one.close()
+    assert (pool.held, two.room > 0) == (1, True)
+    one.ack(one.members.all()[0], 1)
+    two.seek(0)
+    assert pool.held == 0
 
 
 class Model(RuleBasedStateMachine):

@@ -90,7 +90,8 @@ class Settlement(EventsExchange):
         self.context.authorizer.check(grant)
         grant.require_right(Right.SUBSCRIBE)
         relay = realm.find(path)
-        if relay is None or realm.namespace.relays.get(relay.key) is not relay or len(relay.name) != len(path):
+        is_here = relay is not None and realm.namespace.relays.get(relay.key) is relay and len(relay.name) == len(path)
+        if relay is None or not is_here or not grant.meets(relay, relay.name):  # whoever does not reach it is not told
             raise EndpointNotFound("There is no such relay; deliveries are acknowledged at /-/acks/{relay}.")
         durable = self.context.durables.find(realm, relay, name, grant)
         grant.require_all(Right.SUBSCRIBE, relay, durable.pattern)

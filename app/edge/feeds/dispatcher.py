@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from app.edge.context import Context
 
 UNREADABLE_SECONDS = 1.0  # until history that could not be read is tried again
+CROWDED_SECONDS = 1.0  # until one that takes nothing more, for what pends in others, tries again
 MOST_UNTOLD = 16  # gaps that nobody is there to be told of
 
 
@@ -84,13 +85,14 @@ class Dispatcher:
         self.is_live = False
         self._is_scheduled = False
         self._timer = Timer(context.wheel)
+        self._retry = Timer(context.wheel)
         self._held: Subscription | None = None
         self._following: Following | None = None  # of who is there: without being told first who is
 
     def start(self, epoch: str, state: State) -> None:
         """Take up the stream at this state, of this epoch of it."""
         self.epoch = epoch  # of the cursor; the history's own, once it was read
-        self.shared = Shared(self.terms, state)
+        self.shared = Shared(self.terms, state, self.context.pending)
         self._following = self.realm.presence.follow(self.relay, self.pattern)
         self._held = Subscription(self.relay.key, self.pattern, self, self.may_receive, filter=self.filter)
         self.realm.router.subscribe(self._held, is_admitted=True)  # it was, perhaps before a restart
@@ -105,7 +107,9 @@ class Dispatcher:
     def close(self, error: RelayError | None = None) -> None:
         """No event of it is delivered from now on; consumers that are still here are told why."""
         self.is_closed = True
+        self.shared.close()
         self._timer.close()
+        self._retry.close()
         held, self._held = self._held, None
         if held is not None:
             self.realm.router.unsubscribe(held)
@@ -238,6 +242,7 @@ class Dispatcher:
     def skip(self, relay: str, first: int, last: int) -> None:
         """It reads them from history."""
         self.is_live = False
+        self._try_again_when_crowded()
 
     # --- inside ---
 
@@ -325,7 +330,12 @@ class Dispatcher:
         if given:
             self.on_progress()
             self.schedule()
+        self._try_again_when_crowded()
         self._set_timer()
+
+    def _try_again_when_crowded(self) -> None:
+        if self.shared.is_crowded and not self.is_closed:
+            self._retry.set(CROWDED_SECONDS, self.schedule)
 
     def _settled(self) -> None:
         """Deliveries ended."""

@@ -63,8 +63,8 @@ class Groups:
         other = [option for option, value in said.items() if have[option] != value]
         if other:
             raise Conflict(
-                f"The group '{wanted.group}' shares another {' and '.join(other)} now (its pattern is "
-                f"'{group.pattern.text}'); join it as it is, or take another name."
+                f"The group '{wanted.group}' shares another {' and '.join(other)} now; join it as it is, or take "
+                "another name."
             )
 
     def open(

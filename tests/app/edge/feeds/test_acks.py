@@ -171,3 +171,13 @@ async def test_another_pattern_under_the_name_is_a_conflict(world: World) -> Non
     await poll(world)
     answer = await world.client.get("/-/events/jobs/1?durable=workers&wait=0", headers=world.auth())
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "Conflict")
+
+
+async def test_who_does_not_reach_a_relay_is_not_told_that_it_is_there(world: World) -> None:
+    await poll(world)
+    answers = [
+        await world.client.post(f"/-/acks/{name}?durable=workers", json={"ack": []}, headers=world.auth("other"))
+        for name in ("jobs", "nowhere")
+    ]
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert len({answer.json()["error"]["message"] for answer in answers}) == 1

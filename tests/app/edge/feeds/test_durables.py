@@ -272,6 +272,21 @@ async def test_credit_bounds_what_is_under_way(world: World) -> None:
         assert (await delivery(peer))[1] == "d"
 
 
+async def test_one_that_has_no_room_for_what_others_hold_goes_on_when_they_let_go(world: World) -> None:
+    context = world.gateway.context
+    async with session(world) as peer:
+        await consume(peer)
+        await publish(world, "jobs/1", "a")
+        await delivery(peer)
+        context.pending.held += context.pending.most_bytes
+        await publish(world, "jobs/1", "b")
+        await peer.send("ping")
+        assert (await peer.header())["t"] == "pong"
+        context.pending.held -= context.pending.most_bytes
+        context.wheel.advance(2)
+        assert (await delivery(peer))[1] == "b"
+
+
 async def test_nobody_settles_what_was_given_to_another(world: World) -> None:
     async with session(world) as one, session(world) as other:
         await consume(one)
