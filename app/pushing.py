@@ -204,6 +204,7 @@ class Pushing:
         return push
 
     def _hold(self, push: _Push) -> _Push:
+        push.durable.is_pushed = True
         self._held.setdefault(push.namespace, {})[push.settings.id] = push
         return push
 

@@ -395,6 +395,18 @@ async def test_a_subscription_is_changed_and_goes_on_where_it_stood(world: World
     await call(world, "PUT", f"/{made['id']}", wish(sink.url, "ruled/**"), status=400)
 
 
+async def test_what_is_pushed_is_changed_as_a_push_subscription_only(world: World, sink: Sink) -> None:
+    made = await create(world, sink)
+    path = f"/-/api/durables/{made['id']}?relay=orders"
+    for _ in range(2):  # the second is its successor
+        refused = await world.client.put(path, json={"pattern": "orders/**", "ackWait": 9}, headers=world.auth())
+        assert refused.status_code == 409
+        assert f"/-/api/subscriptions/{made['id']}" in refused.json()["error"]["message"]
+        await call(world, "PUT", f"/{made['id']}", wish(sink.url, maximumDeliveries=7))
+    await publish(world, "orders/1", "still")
+    await sink.got(1)
+
+
 async def test_a_restart_keeps_subscriptions_and_consents_and_an_outage_of_the_sink_is_survived(
     tmp_path: Path, sink: Sink
 ) -> None:

@@ -125,6 +125,7 @@ class Durable(Dispatcher):
         self.settings = settings
         self.holder = object()  # who settles what long polls were given: whoever may use this subscription
         self.mark = secrets.token_hex(4)  # of this start: delivery ids of an earlier one are not this one's
+        self.is_pushed = False  # to a sink: it is changed as a push subscription
         self.dead_letters = 0
         self.lost = 0  # events that were delivered in vain and are no dead letters
         self._on_change = on_change

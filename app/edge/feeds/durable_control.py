@@ -55,6 +55,8 @@ class DurableControl:
         durables = self._context.durables
         if any(each.name == name for each in durables.of(relay)):
             durable = durables.find(realm, relay, name, grant)
+            if durable.is_pushed:
+                raise Conflict(f"'{name}' is pushed to a sink; change it at /-/api/subscriptions/{name}.")
             if durable.pattern.text != pattern.text or durable.settings.key != sharing.key:
                 raise Conflict(f"'{name}' has another pattern or key, which stay; delete it, or take another name.")
             return _described(durables.change(durable, filter, sharing, grant)), False

@@ -124,6 +124,7 @@ class Durables:
         state = durable.shared.state
         durable.close(EndpointNotFound(f"The durable subscription '{durable.name}' was changed."))
         fresh = Durable(self._context, realm, relay, durable.name, settings, self._note)
+        fresh.is_pushed = durable.is_pushed
         fresh.start(durable.epoch, state)
         self._changed.discard(durable)
         self._all[relay][durable.name] = fresh
