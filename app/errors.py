@@ -337,7 +337,7 @@ class NotImplementedVerb(RelayError):
 
 
 class Unsupported(RelayError):
-    """Something well-formed is not carried by this door or transport, or not by this version."""
+    """Something well-formed is not carried by this door, transport or relay."""
 
     status, close, code = 400, 1008, "Unsupported"
 

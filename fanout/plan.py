@@ -204,12 +204,8 @@ class PlanCache:
 
     def drop(self, relay: str) -> None:
         """Forget all plans of a relay; they are built again when wanted."""
-        for plan in self._plans.pop(relay, {}).values():
-            plan.cohorts, plan.sieves, plan.restricted = (
-                [],
-                (),
-                _NONE,
-            )  # it still stands in a queue: let go of the subscribers
+        for plan in self._plans.pop(relay, {}).values():  # each still stands in a queue: let go of the subscribers
+            plan.cohorts, plan.sieves, plan.restricted = [], (), _NONE
 
     def _keep(self, plan: Plan) -> None:
         while len(self._kept) >= self._kept_limit:

@@ -201,11 +201,9 @@ class SessionSocket(FeedSocket):
 
     def _recur(self, header: bytes, relay: Relay, address: str, shared: Publication) -> Recurring | None:
         """Remember a header, unless it is too long, or its events must be looked at one by one."""
-        if relay.requires_transport_security:  # other sessions share the memory
+        if relay.requires_transport_security or len(header) > MOST_HEADER_BYTES:  # other sessions share the memory
             return None
         if relay.event_schema or relay.retain == "last":
-            return None
-        if len(header) > MOST_HEADER_BYTES:
             return None
         recurring = Recurring(relay, address, shared, max_event_bytes(self.context, relay))
         return self.realm.recur(self._recurring, header, recurring)
@@ -290,11 +288,6 @@ class SessionSocket(FeedSocket):
         self.context.counters["refusals"] += 1
         if not (self.is_ending or self.is_lost):
             self.outflow.write(encode_err(error, new_tracking_id(None, self.context.node), r, sub, d))
-
-
-def _may_recur(relay: Relay) -> bool:
-    """Whether publishes there may become runs, under headers whose memory other sessions share."""
-    return not (relay.requires_transport_security or relay.retain == "last")
 
 
 def _remember(memory: dict[K, V], key: K, value: V) -> None:

@@ -44,6 +44,8 @@ MAX_SUBSCRIPTIONS = 1024
 class SessionFeeds:
     """The subscriptions of one session, by the number that its client gave each."""
 
+    __slots__ = ("_context", "_feeds", "_mouths", "_outflow", "_realm", "_session", "shares")
+
     def __init__(self, session: SessionSocket) -> None:
         self._session = session
         self._context = session.context

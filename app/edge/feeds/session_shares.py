@@ -35,6 +35,8 @@ CREDIT = 256  # deliveries that a session has not settled, unless it says anothe
 class SessionShares:
     """The parts of one session, by the number that its client gave each."""
 
+    __slots__ = ("_awaited", "_session", "_shares")
+
     def __init__(self, session: SessionSocket) -> None:
         self._session = session
         self._shares: dict[int, SessionShare] = {}
@@ -167,6 +169,8 @@ class SessionShares:
 
 class SessionShare:
     """One part; what is dealt to it is written as `dl`."""
+
+    __slots__ = ("_outflow", "_session", "_shares", "_sharing", "_since", "_sub", "dispatcher", "member", "number")
 
     kind: Kind = "subscriber"
 

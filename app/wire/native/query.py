@@ -107,8 +107,8 @@ class Query:
 def parse_query(raw: str, transport: Transport) -> Query:
     """The query string (without `?`) as a value, for one transport; `sb-hc-*` is not ours and ignored.
 
-    Raises BadRequest (unknown, repeated or malformed options), InvalidFilter, Unsupported (options of later versions,
-    or that the transport cannot honour, naming those that can).
+    Raises BadRequest (unknown, repeated or malformed options), InvalidFilter, Unsupported (options
+    that the transport cannot honour, naming those that can).
     """
     options = split_options(raw)
     unknown = sorted(name for name in options if name not in _OPTIONS)
