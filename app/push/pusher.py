@@ -43,6 +43,10 @@ class Owed(Protocol):
     def attempt(self) -> int:
         """Which delivery of it this is, from 1."""
 
+    @property
+    def is_permitted(self) -> bool:
+        """Whether its owner may receive it still: that may end while it waits for its turn."""
+
     def ack(self) -> None:
         """It arrived."""
 
@@ -181,11 +185,15 @@ class Pusher:
         try:
             if (wait := self._pace.take()) > 0:
                 await asyncio.sleep(wait)
-            await self._attempt(owed)
+            if all(each.is_permitted for each in owed):
+                await self._attempt(owed)
+                return
         except asyncio.CancelledError:
             for each in owed:
                 each.give_back()
             raise
+        for each in owed:
+            each.give_back()
 
     async def _attempt(self, owed: Sequence[Owed]) -> None:
         around, tracking_id = self._around, self._around.new_tracking_id()

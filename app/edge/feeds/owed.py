@@ -25,6 +25,11 @@ class OwedDelivery:
         self.attempt = pending.attempts
         self.epoch = consumer.durable.history.epoch
 
+    @property
+    def is_permitted(self) -> bool:
+        """Whether its owner may receive it still: that may end while it waits for its turn."""
+        return self._consumer.durable.may_receive(self.event.address)
+
     def ack(self) -> None:
         """It arrived."""
         self._consumer.durable.ack(self._consumer.member, [self._number])

@@ -40,6 +40,7 @@ class Parcel:
     source: Shelf
     epoch: str = EPOCH
     attempt: int = 1
+    is_permitted: bool = True
 
     def ack(self) -> None:
         self.source.settled.append((self.event.offset, "ack"))
@@ -62,7 +63,8 @@ class Parcel:
 
     def give_back(self) -> None:
         self.source.returned.append(self.event.offset)
-        self.source.put(self)
+        if self.is_permitted:
+            self.source.put(self)
 
 
 @dataclass
@@ -381,6 +383,15 @@ async def test_the_rate_that_the_sink_allows_is_kept() -> None:
             assert sink.most_open == 1
             assert sink.asked[0].headers["webhook-request-rate"] == "6000"
             assert pushed.validations[-1].rate == 100
+
+
+async def test_what_its_owner_may_not_receive_any_more_when_its_turn_comes_is_given_back() -> None:
+    """S21."""
+    async with running_sink() as sink, pushing(sink) as pushed:
+        pushed.shelf.put(Parcel(event(1), pushed.shelf, is_permitted=False))
+        pushed.owe(2)
+        assert await pushed.shelf.until_settled(1) == [(2, "ack")]
+        assert (pushed.shelf.returned, len(sink.received)) == ([1], 1)
 
 
 # --- failures ---
