@@ -23,9 +23,9 @@ from app.access.tickets import MAX_SECONDS
 from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, token_of
-from app.edge.feeds.exchange import EventsExchange, Misdirected, Preflight
+from app.edge.feeds.exchange import Misdirected, Preflight, WholeBody
 from app.edge.realm import Realm
-from app.errors import BadRequest, ClaimMissing, MethodNotAllowed, PayloadTooLarge, Unauthorized
+from app.errors import BadRequest, ClaimMissing, MethodNotAllowed, Unauthorized
 from app.namespace import Relay
 from app.wire.http import Head
 
@@ -47,34 +47,17 @@ def exchange_for(seam: Seam, head: Head) -> Exchange:
     return TicketExchange(seam, head)
 
 
-class TicketExchange(EventsExchange):
+class TicketExchange(WholeBody):
     """One ticket."""
 
+    most_bytes = MAX_BODY_BYTES
+
     def start(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
         self._realm = self.context.realm(self.head.host)
         if one_token([], self.head.query) is not None:
             raise BadRequest("Give the token in a header: it is to stand in no URL.")
-        self._grant = self._authorize()
-        self.welcome_body()
-        if not self.head.has_body:
-            self._issue(b"")
-
-    def on_body(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_BODY_BYTES:
-            self._parts = []
-            self.refuse(PayloadTooLarge(f"A body here may hold at most {MAX_BODY_BYTES} bytes."))
-        else:
-            self._parts.append(data)
-
-    def on_end(self) -> None:
-        try:
-            self._grant = self._authorize()  # again: the body may have taken its time
-            self._issue(b"".join(self._parts))
-        except Exception as error:
-            self.fail(error)
+        self._authorize()
+        self.await_body()
 
     def _authorize(self) -> Grant:
         token = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
@@ -82,8 +65,8 @@ class TicketExchange(EventsExchange):
             raise Unauthorized(MISSING_TOKEN)
         return self.context.authorizer.authorize(token, self._realm.namespace, None)
 
-    def _issue(self, body: bytes) -> None:
-        grant, authorizer = self._grant, self.context.authorizer
+    def on_whole_body(self, body: bytes) -> None:
+        grant, authorizer = self._authorize(), self.context.authorizer  # again: the body may have taken its time
         asked = _parsed(body)
         seconds = _number(asked, "seconds", self.context.settings.identity.ticket_seconds)
         if not 0 < seconds <= MAX_SECONDS:

@@ -17,7 +17,7 @@ from app.edge.credentials import credential_of
 from app.edge.exchange import Exchange
 from app.edge.feeds.callers import cors_headers, grant_for, token_of
 from app.edge.feeds.durable import Durable
-from app.edge.feeds.exchange import EventsExchange, Misdirected, Preflight
+from app.edge.feeds.exchange import Misdirected, Preflight, WholeBody
 from app.errors import BadRequest, EndpointNotFound, MethodNotAllowed, PayloadTooLarge
 from app.namespace import Right
 from app.wire.http import Head
@@ -49,31 +49,15 @@ class _Nack(NamedTuple):
     reason: str
 
 
-class Settlement(EventsExchange):
+class Settlement(WholeBody):
     """One request."""
 
+    most_bytes = MAX_BODY_BYTES
+
     def start(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
         self._grant: Grant | None = None  # a ticket may be good once only
         self._find()
-        self.welcome_body()
-        if not self.head.has_body:
-            self._settle(b"")
-
-    def on_body(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_BODY_BYTES:
-            self._parts = []
-            self.refuse(PayloadTooLarge(f"A body here may hold at most {MAX_BODY_BYTES} bytes."))
-        else:
-            self._parts.append(data)
-
-    def on_end(self) -> None:
-        try:
-            self._settle(b"".join(self._parts))
-        except Exception as error:
-            self.fail(error)
+        self.await_body()
 
     def _find(self) -> Durable:
         """The subscription, if the caller may settle what is delivered by it."""
@@ -97,7 +81,7 @@ class Settlement(EventsExchange):
         grant.require_all(Right.SUBSCRIBE, relay, durable.pattern)
         return durable
 
-    def _settle(self, body: bytes) -> None:
+    def on_whole_body(self, body: bytes) -> None:
         acks, nacks = _parsed(body)
         durable = self._find()  # again: the body may have taken its time
         done: dict[str, list[str]] = {"acked": [], "nacked": [], "unknown": []}

@@ -77,41 +77,59 @@ class Misdirected(EventsExchange):
         self.refuse(self._error)
 
 
-class Publish(EventsExchange):
-    """POST: the body is gathered, checked whole, published, and answered with receipts after the flush."""
+class WholeBody(EventsExchange):
+    """What is answered once the whole body is here, of `most_bytes` at most."""
 
-    def start(self) -> None:
+    most_bytes: int
+
+    def await_body(self) -> None:
+        """Read it, then `on_whole_body`. Raises PayloadTooLarge where its head already says so."""
         self._parts: list[bytes] = []
         self._size = 0
-        self._receipts: list[PublishReceipt | None] = []
-        self._patience: Deadline | None = None
-        self._leave: Callable[[], None] = lambda: None
-        limits = self.context.settings.limits
-        self._limit = max(limits.batch_bytes, 2 * limits.event_bytes)  # twice: base64 and the envelope around it
-        self._query = parse_query(self.head.query, Transport.POST)
-        self._address = parse_address(raw_address(self.head), allow_system=True)
-        self._credential = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
-        self._grant: Grant | None = None
-        self._admit()
-        if (self.head.content_length or 0) > self._limit:
-            raise PayloadTooLarge(f"A body here may hold at most {self._limit} bytes.")
+        self._check_size(self.head.content_length or 0)
         self.welcome_body()
         if not self.head.has_body:
-            self._publish(b"")
+            self.on_whole_body(b"")
+
+    def on_whole_body(self, body: bytes) -> None:
+        raise NotImplementedError
 
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > self._limit:
+        try:
+            self._check_size(self._size)
+        except PayloadTooLarge as error:
             self._parts = []
-            self.refuse(PayloadTooLarge(f"A body here may hold at most {self._limit} bytes."))
+            self.refuse(error)
         else:
             self._parts.append(data)
 
     def on_end(self) -> None:
         try:
-            self._publish(b"".join(self._parts))
+            self.on_whole_body(b"".join(self._parts))
         except Exception as error:
             self.fail(error)
+
+    def _check_size(self, size: int) -> None:
+        if size > self.most_bytes:
+            raise PayloadTooLarge(f"A body here may hold at most {self.most_bytes} bytes.")
+
+
+class Publish(WholeBody):
+    """POST: the body is gathered, checked whole, published, and answered with receipts after the flush."""
+
+    def start(self) -> None:
+        self._receipts: list[PublishReceipt | None] = []
+        self._patience: Deadline | None = None
+        self._leave: Callable[[], None] = lambda: None
+        limits = self.context.settings.limits
+        self.most_bytes = max(limits.batch_bytes, 2 * limits.event_bytes)  # twice: base64 and the envelope around it
+        self._query = parse_query(self.head.query, Transport.POST)
+        self._address = parse_address(raw_address(self.head), allow_system=True)
+        self._credential = credential_of(self.context, self.seam.transport, self.head, token_of(self.head))
+        self._grant: Grant | None = None
+        self._admit()
+        self.await_body()
 
     def _admit(self) -> tuple[Realm, Relay, str]:
         realm = self.context.realm(self.head.host)
@@ -123,7 +141,7 @@ class Publish(EventsExchange):
         is_by_tls = is_secure(self.context, self.seam.transport, self.head)
         return realm, *may_publish(realm, grant, self._address, is_secure=is_by_tls)
 
-    def _publish(self, body: bytes) -> None:
+    def on_whole_body(self, body: bytes) -> None:
         realm, relay, address = self._admit()  # again: the body may have taken its time
         if realm.backpressure.holds(relay):
             self._wait_for_room(realm, relay, body)
@@ -150,7 +168,7 @@ class Publish(EventsExchange):
 
         def go_on() -> None:
             try:
-                self._publish(body)
+                self.on_whole_body(body)
             except Exception as error:
                 self.fail(error)
 
