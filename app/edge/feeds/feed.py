@@ -83,7 +83,7 @@ class Feed:
         self._held: Subscription | None = None  # what the engine has of us: behind with this, live with the mouth
         self.offset = 0  # while behind: all events up to here were sent, or were not for this subscription
         self._not_before = -inf  # what was received earlier is not asked for
-        self._reader = Reader(mouth.realm, mouth.history, self._on_slice, self._on_unreadable)
+        self._reader: Reader | None = None  # while behind; most that are live were never
         self._is_scheduled = False
         self._since = mouth.realm.now()
         self._starts_with_retained = False
@@ -187,7 +187,7 @@ class Feed:
             return
         now, earliest = self.mouth.realm.now(), self._not_before
         events = self._read(held, now)
-        if self.is_over or self._reader.is_waiting:
+        if self.is_over or (self._reader is not None and self._reader.is_waiting):
             return
         permitted = [event for event in events if event.received_at >= earliest and held.accepts(event, now)]
         if (call := self._call) is not None:
@@ -293,6 +293,7 @@ class Feed:
             router.unsubscribe(self._held)
         if outlet is self.mouth:
             self.mouth.join(self)
+            self._reader = None
         else:
             self.mouth.leave(self)
         is_exclusive = self._is_sole and outlet is self.mouth
@@ -322,8 +323,9 @@ class Feed:
             self.on_retained()
         if self._call is not None and is_presence(self.pattern.prefix):
             self.offset = history.head  # the roll call tells it all
+        reader = self._reader = self._reader or Reader(self.mouth.realm, history, self._on_slice, self._on_unreadable)
         try:
-            events = self._reader.read(self.offset, size)
+            events = reader.read(self.offset, size)
         except Missing as missing:
             reached, self.offset = self.offset, missing.to
             gap = Gap(Cursor(history.epoch, reached), Cursor(history.epoch, missing.to), "history")
