@@ -59,7 +59,7 @@ async def test_a_subscription_is_added_watched_and_removed(world: World) -> None
 async def test_who_adds_a_sink_that_does_not_agree_is_told_so(world: World) -> None:
     async with running_sink() as sink:
         sink.consent = answer(404)
-        added = await push(world, "add", "orders/**", sink.url, "--strict", "--attempts", "3", "--rate", "60")
+        added = await push(world, "add", "orders/**", sink.url, "--strict", "--max-deliveries", "3", "--rate", "60")
         id = added.stdout.split("\t")[0]
         assert f"fanway push validate {id}" in added.stderr
         assert "\tconsent refused\t" in (await push(world, "ls")).stdout

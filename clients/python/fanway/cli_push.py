@@ -54,7 +54,9 @@ def push_ls(gateway: Gateway, as_json: bool) -> None:
 @click.option("--mode", type=MODES, default="binary", help="How events travel (default: binary).")
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only events of this type; repeatable.")
 @click.option("--strict", is_flag=True, help="One event at a time, in order.")
-@click.option("--attempts", type=click.IntRange(1, 1000), metavar="N", help="After N in vain it is a dead letter.")
+@click.option(
+    "--max-deliveries", type=click.IntRange(1, 1000), metavar="N", help="After N in vain it is a dead letter."
+)
 @click.option("--dead-letter", metavar="ADDRESS", help="Where dead letters are published.")
 @click.option("--rate", type=click.IntRange(min=1), metavar="N", help="Most requests a minute.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A further header; repeatable.")
@@ -67,7 +69,7 @@ def push_add(
     mode: str,
     types: tuple[str, ...],
     strict: bool,
-    attempts: int | None,
+    max_deliveries: int | None,
     dead_letter: str | None,
     rate: int | None,
     headers: tuple[str, ...],
@@ -82,8 +84,8 @@ def push_add(
     config: dict[str, Any] = {"pattern": check_pattern(pattern), "from": start}
     if strict:
         config["order"] = "strict"
-    if attempts is not None:
-        config["maximumDeliveries"] = attempts
+    if max_deliveries is not None:
+        config["maximumDeliveries"] = max_deliveries
     if dead_letter is not None:
         config["deadLetter"] = check_address(dead_letter)
     settings: dict[str, Any] = {"mode": mode, "headers": dict(map(_header, headers))}
