@@ -219,7 +219,7 @@ class Pushing:
         return Sharing(
             durable=settings.id,
             ack_wait=min(seconds, MOST_ACK_WAIT_SECONDS),
-            max_deliveries=settings.maximum_deliveries,
+            max_deliveries=settings.max_deliveries,
             dead_letter=settings.dead_letter or "",
         )
 

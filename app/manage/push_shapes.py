@@ -84,7 +84,7 @@ class ConfigShape(Shape):
         description="Where it begins: `now`, `start`, a cursor or a time. Only when it is created.",
     )
     order: Literal["none", "strict"] = Field(default="none", description="`strict`: one event at a time, in order.")
-    maximum_deliveries: Annotated[Whole, Field(ge=1, le=1000)] = Field(
+    max_deliveries: Annotated[Whole, Field(ge=1, le=1000)] = Field(
         default=10, description="After so many attempts in vain it is a dead letter."
     )
     dead_letter: Name | None = Field(default=None, description="Address to which dead letters are published.")
@@ -137,7 +137,7 @@ class SubscriptionShape(Shape):
             credential=self.sinkcredential.credential(old.credential if old else None) if self.sinkcredential else None,
             order=config.order,
             rate=protocol.rate,
-            maximum_deliveries=config.maximum_deliveries,
+            max_deliveries=config.max_deliveries,
             dead_letter=config.dead_letter,
         )
 
@@ -209,7 +209,7 @@ class SubscriptionView(Shape):
             config=ConfigShape(
                 pattern=held.pattern,
                 order=held.order,
-                maximum_deliveries=held.maximum_deliveries,
+                max_deliveries=held.max_deliveries,
                 dead_letter=held.dead_letter,
             ),
             filters=list(held.filters),

@@ -70,7 +70,7 @@ class PushSettings:
     credential: Credential | None = None
     order: Literal["none", "strict"] = "none"
     rate: int | None = None  # the most requests a minute that are asked for
-    maximum_deliveries: int = 10
+    max_deliveries: int = 10
     dead_letter: str | None = None
     is_enabled: bool = True
     stopped_because: str = ""  # where the gateway itself has disabled it

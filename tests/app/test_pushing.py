@@ -290,7 +290,7 @@ async def test_what_fails_is_tried_again_and_ends_as_a_dead_letter(world: World,
     sink.answers = [answer(500), hang_up, answer(500)]
     async with sse(world, "failed/**?as=cloudevent") as dead:
         await dead.block()
-        made = await create(world, sink, maximumDeliveries=3, deadLetter="failed/orders")
+        made = await create(world, sink, maxDeliveries=3, deadLetter="failed/orders")
         await publish(world, "orders/1", "hello", Content_Type="text/plain")
         letter = json.loads((await dead.block()).data)
     assert letter["data"] == "hello"
@@ -402,7 +402,7 @@ async def test_what_is_pushed_is_changed_as_a_push_subscription_only(world: Worl
         refused = await world.client.put(path, json={"pattern": "orders/**", "ackWait": 9}, headers=world.auth())
         assert refused.status_code == 409
         assert f"/-/api/subscriptions/{made['id']}" in refused.json()["error"]["message"]
-        await call(world, "PUT", f"/{made['id']}", wish(sink.url, maximumDeliveries=7))
+        await call(world, "PUT", f"/{made['id']}", wish(sink.url, maxDeliveries=7))
     await publish(world, "orders/1", "still")
     await sink.got(1)
 
@@ -411,7 +411,7 @@ async def test_a_restart_keeps_subscriptions_and_consents_and_an_outage_of_the_s
     tmp_path: Path, sink: Sink
 ) -> None:
     async with running_gateway(tmp_path, relays=RELAYS, push=QUICK) as world:
-        made = await create(world, sink, maximumDeliveries=1000)
+        made = await create(world, sink, maxDeliveries=1000)
         await publish(world, "orders/1", "0")
         await log_of(world, made["id"], 1)
     async with running_gateway(tmp_path, relays=RELAYS, push=QUICK) as world:
@@ -429,7 +429,7 @@ async def test_a_restart_keeps_subscriptions_and_consents_and_an_outage_of_the_s
 
 async def test_events_published_while_the_sink_is_down_arrive_after_a_restart_too(tmp_path: Path, sink: Sink) -> None:
     async with running_gateway(tmp_path, relays=RELAYS, push=QUICK) as world:
-        made = await create(world, sink, maximumDeliveries=1000)
+        made = await create(world, sink, maxDeliveries=1000)
         await publish(world, "orders/1", "0")
         await log_of(world, made["id"], 1)
         sink.answers = [hang_up]

@@ -85,7 +85,7 @@ def push_add(
     if strict:
         config["order"] = "strict"
     if max_deliveries is not None:
-        config["maximumDeliveries"] = max_deliveries
+        config["maxDeliveries"] = max_deliveries
     if dead_letter is not None:
         config["deadLetter"] = check_address(dead_letter)
     settings: dict[str, Any] = {"mode": mode, "headers": dict(map(_header, headers))}

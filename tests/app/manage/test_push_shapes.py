@@ -25,7 +25,7 @@ WHOLE: dict[str, Any] = {
         "pattern": "orders/**",
         "from": "start",
         "order": "strict",
-        "maximumDeliveries": 3,
+        "maxDeliveries": 3,
         "deadLetter": "failed/orders",
     },
     "sinkcredential": {"credentialtype": "PLAIN", "identifier": "me", "secret": "hush-credential"},
@@ -44,7 +44,7 @@ def shown(settings: PushSettings) -> dict[str, Any]:
 
 def test_what_is_left_out_has_its_default() -> None:
     settings = asked(LEAST)
-    assert (settings.mode, settings.order, settings.maximum_deliveries) == (Mode.BINARY, "none", 10)
+    assert (settings.mode, settings.order, settings.max_deliveries) == (Mode.BINARY, "none", 10)
     assert (settings.types, settings.filters, settings.headers, settings.credential) == ((), (), (), None)
 
 
@@ -96,7 +96,7 @@ def test_a_new_subscription_has_the_secret_that_was_given_or_a_fresh_one() -> No
         {"protocol": "http"},
         {"config": {}},
         {"config": {"pattern": "a", "colour": "red"}},
-        {"config": {"pattern": "a", "maximumDeliveries": 0}},
+        {"config": {"pattern": "a", "maxDeliveries": 0}},
         {"protocolsettings": {"method": "GET"}},
         {"protocolsettings": {"rate": 0}},
         {"protocolsettings": {"mode": "avro"}},
