@@ -155,6 +155,12 @@ class Durable(Dispatcher):
         is_owners = self.settings.owner.is_holder_of(grant) and grant.covers(Right.SUBSCRIBE, self.relay, self.pattern)
         return is_owners or grant.permits_all(Right.MANAGE, self.relay)
 
+    def may_be_renewed_by(self, grant: Grant) -> bool:
+        """Whether it may rest on a grant of its owner's from now: not if that ends with a ticket, or may do less."""
+        if grant.by_ticket or not self.settings.owner.is_holder_of(grant):
+            return False
+        return not self.settings.dead_letter or self._place_of_dead(grant)[0] is not None
+
     def may_receive(self, address: str) -> bool:
         return self._gate is not None and self._gate(address)
 
@@ -203,7 +209,7 @@ class Durable(Dispatcher):
 
     def _see_to(self, pending: Pending) -> None:
         """Publish a dead event at the dead-letter address; where it may not be, or is a dead letter, let it go."""
-        target, address = self._place_of_dead()
+        target, address = self._place_of_dead(self._grant)
         if target is None or "fanwayreason" in pending.event.attributes:
             self._let_go(pending)
             return
@@ -235,11 +241,11 @@ class Durable(Dispatcher):
         self.context.counters["dead_letters_lost"] += 1
         self.shared.bury(pending)
 
-    def _place_of_dead(self) -> tuple[Relay | None, str]:
-        """Where dead letters go, if the owner may publish there."""
-        if self.settings.dead_letter and self._grant is not None:
+    def _place_of_dead(self, grant: Grant | None) -> tuple[Relay | None, str]:
+        """Where dead letters go, if the grant may publish there."""
+        if self.settings.dead_letter and grant is not None:
             with contextlib.suppress(RelayError):
-                return may_publish(self.realm, self._grant, self.settings.dead_letter, is_secure=True)
+                return may_publish(self.realm, grant, self.settings.dead_letter, is_secure=True)
         return None, ""
 
     def _dead_letter(self, pending: Pending) -> Publication:

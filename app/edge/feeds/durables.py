@@ -98,7 +98,7 @@ class Durables:
             if name in self._all.get(relay, {}):
                 durable = self.find(realm, relay, name, grant)
                 durable.settings.check_same(name, pattern, filter, wanted)
-                if durable.settings.owner.is_holder_of(grant) and not grant.by_ticket:  # which may do less
+                if durable.may_be_renewed_by(grant):
                     durable.renew(Owner.of(grant, self._context.clock()))
             else:
                 durable = self._make(realm, relay, pattern, filter, wanted, grant, start)

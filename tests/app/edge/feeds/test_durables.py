@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from subscribers import Session, publish, session
+from tokens import SECRET, signed
 from worlds import World, running_gateway
 
 from app.namespace import Change
@@ -144,6 +145,24 @@ async def test_what_was_delivered_in_vain_goes_to_the_dead_letter_address(world:
         }
         await publish(world, "jobs/1", "next")
         assert (await delivery(peer))[1] == "next"
+
+
+async def test_a_lesser_token_of_its_owner_takes_no_dead_letter_away(tmp_path: Path) -> None:
+    identity = {"signers": [{"name": "backend", "algorithm": "HS256", "key": SECRET}]}
+    async with running_gateway(tmp_path, relays=RELAYS, identity=identity) as world:
+
+        def by(**claims: Any) -> dict[str, str]:
+            return {"ServiceBusAuthorization": signed({"sub": "42", "subscribe": ["jobs/**"], **claims})}
+
+        async with session(world, additional_headers=by(publish=["dead/**"])) as peer:
+            await consume(peer, max_deliveries=1, dead_letter="dead/jobs")
+        async with session(world, additional_headers=by()) as peer, session(world) as mourner:
+            await mourner.subscribe(1, "dead/jobs")
+            await consume(peer, max_deliveries=1, dead_letter="dead/jobs")
+            await publish(world, "jobs/1", "poison")
+            given, _ = await delivery(peer)
+            await peer.send("nack", sub=1, d=[given["d"]], delay=0)
+            assert (await mourner.next())[1] == b"poison"
 
 
 async def test_a_dead_letter_is_no_repetition_of_the_event_in_the_same_relay(world: World) -> None:
