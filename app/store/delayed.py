@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
-
-import orjson
 
 from app.errors import RelayError
+from app.store.event_rows import COLUMNS, columns_of, event_of, micros
 from app.store.journal import Journal, Row, Statement
-from fanout.event import NO_ATTRIBUTES, DelayedEvent, Event
+from fanout.event import DelayedEvent
 
 SLICE_BYTES = 4 << 20  # of payload that is read at once, about
 
-_COLUMNS = (
-    "number, namespace, relay, made_at, due, address, id, payload, is_text, content_type, type, source, time,"
-    " accepted_at, attributes, expires_at, is_retained"
-)
+_COLUMNS = f"number, namespace, relay, made_at, due, is_retained, {COLUMNS}"
 _PUT = f"INSERT INTO delayed ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DUE = f"""
 WITH next AS (SELECT number, due, length(payload) AS size FROM delayed WHERE due <= ? ORDER BY due, number LIMIT ?),
@@ -47,7 +42,8 @@ class DelayedEvents:
     async def since(self, accepted_at: float) -> list[DelayedEvent]:
         """Those with an id that were accepted since then, without their payloads. Raises StoreUnavailable."""
         rows = await self._journal.rows(
-            f"SELECT {_OUTLINE} FROM delayed WHERE accepted_at >= ? AND id <> '' ORDER BY number", (accepted_at,)
+            f"SELECT {_OUTLINE} FROM delayed WHERE received_at >= ? AND id <> '' ORDER BY number",
+            (micros(accepted_at),),
         )
         return [_read(row) for row in rows]
 
@@ -79,27 +75,8 @@ class DelayedEvents:
     def put(self, delayed: DelayedEvent) -> Statement:
         """What to commit to keep one."""
         event = delayed.event
-        return _PUT, [
-            (
-                delayed.number,
-                delayed.namespace,
-                delayed.relay,
-                delayed.made_at,
-                delayed.due,
-                event.address,
-                event.id,
-                event.payload,
-                event.is_text,
-                event.content_type,
-                event.type,
-                event.source,
-                event.time,
-                event.received_at,
-                orjson.dumps(dict(event.attributes)).decode() if event.attributes else None,
-                None if event.expires_at == inf else event.expires_at,
-                event.is_retained,
-            )
-        ]
+        about = delayed.number, delayed.namespace, delayed.relay, delayed.made_at, delayed.due, event.is_retained
+        return _PUT, [(*about, *columns_of(event))]
 
     def remove(self, numbers: Sequence[int]) -> Statement:
         """What to commit to have these no more."""
@@ -113,21 +90,6 @@ class DelayedEvents:
 
 
 def _read(row: Row) -> DelayedEvent:
-    number, namespace, relay, made_at, due, address, id, payload, is_text, *about = row
-    content_type, type, source, time, accepted_at, attributes, expires_at, is_retained, size = about
-    event = Event(
-        address,
-        0,
-        id,
-        payload,
-        bool(is_text),
-        content_type,
-        type,
-        source,
-        time,
-        accepted_at,
-        orjson.loads(attributes) if attributes else NO_ATTRIBUTES,
-        inf if expires_at is None else expires_at,
-        bool(is_retained),
-    )
+    number, namespace, relay, made_at, due, is_retained, *about, size = row
+    event = event_of(0, *about)._replace(is_retained=bool(is_retained))
     return DelayedEvent(number, namespace, relay, made_at, due, event, size)

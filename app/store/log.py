@@ -15,8 +15,9 @@ import orjson
 
 from app.errors import RelayError, StorageFull
 from app.namespace import Relay
+from app.store.event_rows import COLUMNS, columns_of, event_of, micros
 from app.store.journal import Journal, Row, Statement
-from fanout.event import EVENT_BYTES, NO_ATTRIBUTES, Event
+from fanout.event import EVENT_BYTES, Event
 from fanout.history import History
 from fanout.log import Log, Mark, step_of
 
@@ -34,13 +35,12 @@ _PUT_STREAM = (
     " ON CONFLICT (number) DO UPDATE SET"
     " relay = excluded.relay, made_at = excluded.made_at, floor = excluded.floor, cut_at = excluded.cut_at"
 )
-_OF_EVENT = "address, id, payload, is_text, content_type, type, source, time, received_at, attributes, expires_at"
 _VALUES = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_PUT_EVENT = f"INSERT INTO events (place, size_before, {_OF_EVENT}) VALUES {_VALUES}"
-_PUT_LAST = f"REPLACE INTO retained (stream, offset, {_OF_EVENT}) VALUES {_VALUES}"
+_PUT_EVENT = f"INSERT INTO events (place, size_before, {COLUMNS}) VALUES {_VALUES}"
+_PUT_LAST = f"REPLACE INTO retained (stream, offset, {COLUMNS}) VALUES {_VALUES}"
 _CLEAR_LAST = "DELETE FROM retained WHERE stream = ? AND address = ?"
 _DELETE_LAST = "DELETE FROM retained WHERE stream = ?"
-_LAST = f"SELECT stream, offset, {_OF_EVENT} FROM retained ORDER BY stream, offset"
+_LAST = f"SELECT stream, offset, {COLUMNS} FROM retained ORDER BY stream, offset"
 _PUT_BACKLOG = _PUT_EVENT.replace("INSERT", "INSERT OR IGNORE", 1)
 _DELETE_EVENTS = "DELETE FROM events WHERE place > ? AND place <= ?"
 _DELETE_STREAM = "DELETE FROM streams WHERE number = ?"
@@ -92,7 +92,7 @@ class _Stream:
 
     @property
     def row(self) -> Row:
-        cut_at = None if self.log.cut_at in (inf, -inf) else _micros(self.log.cut_at)
+        cut_at = None if self.log.cut_at in (inf, -inf) else micros(self.log.cut_at)
         floor = self.log.floor
         return self.log.number, self.namespace, self.relay, self.made_at, self.epoch, floor, cut_at
 
@@ -137,7 +137,7 @@ class EventLog:
 
         kept_last: dict[int, list[Event]] = {}
         for number, offset, *fields in await self._journal.rows(_LAST):
-            kept_last.setdefault(number, []).append(_event(offset, *fields))
+            kept_last.setdefault(number, []).append(event_of(offset, *fields))
         for number, events in kept_last.items():
             if (kept := self._streams.get(number)) is not None:
                 kept.last = events
@@ -317,17 +317,13 @@ class EventLog:
 
 
 def _made_at(relay: Relay) -> int:
-    return 0 if relay.is_dynamic else _micros(relay.created_at)
-
-
-def _micros(unix_time: float) -> int:
-    return round(unix_time * 1e6)
+    return 0 if relay.is_dynamic else micros(relay.created_at)
 
 
 def _rows(base: int, events: Sequence[Event], size: int) -> list[Row]:
     rows: list[Row] = []
     for event in events:
-        rows.append((base + event.offset, size, *_columns(event)))
+        rows.append((base + event.offset, size, *columns_of(event)))
         size += len(event.payload)
     return rows
 
@@ -335,55 +331,9 @@ def _rows(base: int, events: Sequence[Event], size: int) -> list[Row]:
 def _last(number: int, events: Sequence[Event]) -> list[Statement]:
     """What these change of the last events of a stream's addresses."""
     last = {event.address: event for event in events if event.is_retained}
-    kept = [(number, event.offset, *_columns(event)) for event in last.values() if event.payload]
+    kept = [(number, event.offset, *columns_of(event)) for event in last.values() if event.payload]
     cleared = [(number, event.address) for event in last.values() if not event.payload]
     return [(_PUT_LAST, kept), (_CLEAR_LAST, cleared)]
-
-
-def _columns(event: Event) -> Row:
-    return (
-        event.address,
-        event.id,
-        event.payload,
-        event.is_text,
-        event.content_type,
-        event.type,
-        event.source,
-        event.time,
-        _micros(event.received_at),
-        orjson.dumps(dict(event.attributes)).decode() if event.attributes else None,
-        None if event.expires_at == inf else _micros(event.expires_at),
-    )
-
-
-def _event(
-    offset: int,
-    address: str,
-    id: str,
-    payload: bytes,
-    is_text: int,
-    content_type: str | None,
-    type: str | None,
-    source: str | None,
-    time: str | None,
-    received_at: int,
-    attributes: str | None,
-    expires_at: int | None,
-) -> Event:
-    return Event(
-        address,
-        offset,
-        id,
-        payload,
-        bool(is_text),
-        content_type,
-        type,
-        source,
-        time,
-        received_at / 1e6,
-        orjson.loads(attributes) if attributes else NO_ATTRIBUTES,
-        inf if expires_at is None else expires_at / 1e6,
-    )
 
 
 def _events(base: int, about: str, payloads: bytes | None) -> list[Event]:
@@ -391,7 +341,7 @@ def _events(base: int, about: str, payloads: bytes | None) -> list[Event]:
     events: list[Event] = []
     at = 0
     for place, address, id, size, *rest in orjson.loads(about):
-        events.append(_event(place - base, address, id, (payloads or b"")[at : at + size], *rest))
+        events.append(event_of(place - base, address, id, (payloads or b"")[at : at + size], *rest))
         at += size
     return events
 
