@@ -287,6 +287,7 @@ class Gateway:
                 context.delayed,
                 is_open=is_open,
                 retained_limits=RetainedLimits(limits.retained_addresses, limits.retained_bytes),
+                counters=context.counters,
             )
             context.delayed.serve(context.realms[namespace])
             namespace.on_change.append(review)

@@ -105,6 +105,7 @@ class Realm:
         *,
         is_open: bool,
         retained_limits: RetainedLimits = RETAINED_LIMITS,
+        counters: Counter[str] | None = None,
     ) -> None:
         self.namespace = namespace
         self.network = Network(namespace.network)
@@ -112,6 +113,7 @@ class Realm:
         self.tick = tick
         self.appender = appender
         self.delayed = delayed
+        self.counters = Counter() if counters is None else counters  # of the whole gateway
         self.router = Router(tick)
         self.backpressure = Backpressure(tick.schedule)
         self.system = system_relay()

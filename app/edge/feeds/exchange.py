@@ -161,7 +161,6 @@ class Publish(WholeBody):
         if not events:
             self._answer()
         publish_all(realm, relay, address, events, now, self._on_receipt, self.refuse)
-        self.context.counters["events"] += len(events)
 
     def _wait_for_room(self, realm: Realm, relay: Relay, body: bytes) -> None:
         """Publish when the relay has room; if that takes too long, say so."""

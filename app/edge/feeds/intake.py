@@ -98,6 +98,7 @@ def accept(realm: Realm, relay: Relay, event: Event, now: float, on_receipt: OnR
     """Take the next event of a stream in, and publish it."""
     history = realm.history(relay)
     history.append(event, now)
+    realm.counters["events"] += 1
     realm.touch(relay)
     if event.expires_at <= now:  # it counts, but nobody is given it
         if on_receipt is not None:
@@ -114,6 +115,7 @@ def accept(realm: Realm, relay: Relay, event: Event, now: float, on_receipt: OnR
 def accept_run(realm: Realm, relay: Relay, events: Sequence[Event], now: float) -> None:
     """The same for the next ones, which do not expire, and of which nobody wants receipts."""
     realm.history(relay).extend(events, now)
+    realm.counters["events"] += len(events)
     realm.touch(relay)
     realm.router.publish(relay.key, events)
 
@@ -141,7 +143,7 @@ def _take(
 ) -> None:
     """Accept an event, unless it is one that was accepted before; others fail with it unless it `is_alone`."""
     if not publication.id or not relay.dedup_seconds:
-        _hold_or_place(realm, relay, address, publication, now, on_receipt, on_failure, publisher)
+        _place(realm, relay, address, publication, now, on_receipt, on_failure, publisher)
         return
     duplicates, key = realm.duplicates(relay), key_of(publication, address)
     duplicates.prune(now - relay.dedup_seconds)
@@ -171,24 +173,7 @@ def _take(
 
     if not duplicates.waits(key, repeated):
         duplicates.begin(key)
-        _hold_or_place(realm, relay, address, publication, now, succeeded, failed, publisher)
-
-
-def _hold_or_place(
-    realm: Realm,
-    relay: Relay,
-    address: str,
-    publication: Publication,
-    now: float,
-    on_receipt: OnReceipt | None,
-    on_failure: OnFailure | None,
-    publisher: Publisher | None,
-) -> None:
-    """Let an event wait for its time, if that is not now."""
-    if publication.terms is not None and publication.terms.due(now) > now:
-        realm.delayed.hold(realm, relay, address, publication, now, on_receipt, on_failure)
-    else:
-        _place(realm, relay, address, publication, now, on_receipt, on_failure, publisher)
+        _place(realm, relay, address, publication, now, succeeded, failed, publisher)
 
 
 def _place(
@@ -201,7 +186,10 @@ def _place(
     on_failure: OnFailure | None,
     publisher: Publisher | None,
 ) -> None:
-    """Give an event its place, in a durable relay once it is on disk."""
+    """Give an event its place, in a durable relay once it is on disk; or let it wait for its time."""
+    if publication.terms is not None and publication.terms.due(now) > now:
+        realm.delayed.hold(realm, relay, address, publication, now, on_receipt, on_failure)
+        return
     history = realm.history(relay)
     event = publication.as_event(address, history.next_offset(), now)
     if history.log is None:

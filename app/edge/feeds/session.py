@@ -186,7 +186,6 @@ class SessionSocket(FeedSocket):
 
         on_receipt, now = None if r is None else answer, self.context.clock()
         publish(self.realm, relay, address, message.publication, now, on_receipt, refuse, self)
-        self.context.counters["events"] += 1
 
     def _recognise(self, header: bytes) -> Recurring | None:
         """A header that need not be parsed, and names an address where this session may publish."""
@@ -225,7 +224,6 @@ class SessionSocket(FeedSocket):
     def _publish_run(self, relay: Relay | None, run: list[Event], now: float) -> None:
         if relay is not None and run:
             self.note_work()
-            self.context.counters["events"] += len(run)
             try:
                 publish_run(self.realm, relay, run, now, self.answer_err, self)
             except RelayError as error:

@@ -154,7 +154,6 @@ class EventSocket(FeedSocket):
         publication = self._read(opcode, payload)
         now = self.context.clock()
         publish(self.realm, self._relay, self._address, publication, now, on_failure=self.fail, publisher=self)
-        self.context.counters["events"] += 1
 
     def _read(self, opcode: int, payload: bytes) -> Publication:
         """One message, as it is published."""
@@ -190,7 +189,6 @@ class EventSocket(FeedSocket):
         ]
         if run:
             self.note_work()
-            self.context.counters["events"] += sound
             publish_run(self.realm, self._relay, run, now, self.fail, self)
         if sound < len(messages):
             raise PeerWireError(_NO_UTF8, close=1007)

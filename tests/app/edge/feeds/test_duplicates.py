@@ -87,6 +87,27 @@ async def test_an_id_that_comes_again_is_not_published_again(world: World, relay
 
 
 @BOTH
+async def test_what_is_counted_is_what_was_accepted(world: World, relay: str) -> None:
+    """By every way in; neither repetitions nor refusals."""
+    counters = world.gateway.context.counters
+    for _ in range(3):
+        await publish(world, f"{relay}/a", "1", ce_id="one")
+    lines = {**world.auth(), **LINES}
+    await world.client.post(f"/-/events/{relay}/a", content=b"1\n2\n3", headers=lines)
+    assert (await world.client.post(f"/-/events/{relay}/a", content=b"1\n{", headers=lines)).status_code == 400
+    assert counters["events"] == 4
+    async with session(world) as peer, socket(world, f"{relay}/a?mode=both") as bare:
+        for number in range(5):
+            await peer.websocket.send(f'{{"t":"pub","address":"{relay}/a"}}\n{number}')
+        await peer.send("pub", "last", address=f"{relay}/a")
+        assert (await peer.header())["t"] == "ok"
+        await bare.send("mine")
+        while await receive(bare) != "mine":
+            pass
+    assert counters["events"] == 11
+
+
+@BOTH
 async def test_nobody_keeps_an_event_away_from_an_address_by_its_id_at_another(world: World, relay: str) -> None:
     await publish(world, f"{relay}/evil", "early", ce_id="e1", ce_source="/billing")
     async with socket(world, f"{relay}/bills") as subscriber:

@@ -239,6 +239,7 @@ async def test_a_full_journal_takes_events_again_when_there_is_room(tmp_path: Pa
             answer = await world.client.post("/-/events/kept/a", content=b"x" * 100_000, headers=world.auth())
             statuses.append(answer.status_code)
         assert (statuses[0], statuses[-1]) == (202, 507)
+        assert world.gateway.context.counters["events"] == statuses.count(202)
         assert "full" in answer.json()["error"]["message"]
         await publish(world, "memory/a")
         assert (await world.client.delete("/-/api/relays/kept", headers=world.auth())).status_code == 204
