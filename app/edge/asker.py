@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from app.errors import RelayError
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from app.edge.request_socket import RequestSocket
 
 
-class Asker:
+class Asker(ABC):
     """One request to one listener: what its control channel, and its socket for this request, tell of it."""
 
     __slots__ = ()
@@ -21,34 +22,34 @@ class Asker:
     is_over: bool
     listener: ControlChannel
 
+    @abstractmethod
     def on_undelivered(self, body: bytes | None) -> None:
         """The listener's channel ended before anything of the request was written to it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_listener_gone(self) -> None:
         """The listener is lost, or hung up and did not come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_rendezvous(self, socket: RequestSocket) -> None:
         """The listener opened the request's address: to fetch it, or to answer there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_answer(self, answer: Response) -> None:
         """The answer's head came; its body follows if it says so."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_answer_body(self, data: bytes, is_end: bool) -> None:
         """Some of the answer's body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_answer_fault(self, error: RelayError) -> None:
         """The answer will not come, or not wholly."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pause_body(self) -> None:
         """The listener reads the request's body too slowly."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resume_body(self) -> None:
         """The listener has caught up."""
-        raise NotImplementedError
