@@ -43,7 +43,8 @@ class Verifier {
 
 /** What your program does with an event. An exception here makes the relay deliver it again. */
 function handle(id, headers, body) {
-  console.log(id, headers["ce-type"], headers["ce-fanwayaddress"], body.toString());
+  if (headers["ce-type"]) console.log(id, headers["ce-type"], headers["ce-fanwayaddress"], body.toString());
+  else console.log(id, body.toString()); // structured or in a batch: the body says it all
 }
 
 const verifier = new Verifier(process.env.FANWAY_PUSH_SECRET.split(" "));

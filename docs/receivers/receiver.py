@@ -54,7 +54,10 @@ class Verifier:
 
 def handle(id, headers, body):
     """What your program does with an event. An exception here makes the relay deliver it again."""
-    print(id, headers.get("ce-type"), headers.get("ce-fanwayaddress"), body, flush=True)
+    if "ce-type" in headers:
+        print(id, headers["ce-type"], headers.get("ce-fanwayaddress"), body, flush=True)
+    else:  # structured or in a batch: the body says it all
+        print(id, body, flush=True)
 
 
 def serve(port, verifier):

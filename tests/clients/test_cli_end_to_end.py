@@ -212,6 +212,13 @@ async def test_relays_are_added_listed_and_removed(shell: Shell) -> None:
     [added] = [relay for line in listed.out.splitlines() if (relay := json.loads(line))["name"] == "plants/oslo"]
     assert (added["history"]["events"], added["requiresClientAuthorization"]) == (50, False)
     assert "plants/oslo\tnative" in (await shell.run("relay", "ls")).out
+    limits = ("--history-seconds", "86400", "--history-bytes", "7")
+    assert (await shell.run("relay", "add", "kept", "--durable", *limits)).code == 0
+    listed = await shell.run("relay", "ls", "--json")
+    [kept] = [relay for line in listed.out.splitlines() if (relay := json.loads(line))["name"] == "kept"]
+    assert [kept["history"][name] for name in ("keep", "seconds", "bytes")] == ["durable", 86_400, 7]
+    refused = await shell.run("relay", "add", "kept", "--history", "none", *limits)
+    assert (refused.code, "remembers nothing" in refused.err) == (2, True)
     assert (await shell.run("relay", "rm", "plants/oslo")).code == 0
     assert (await shell.run("relay", "rm", "plants/oslo")).code == 1
 

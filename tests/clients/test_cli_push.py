@@ -39,7 +39,9 @@ async def test_a_subscription_is_added_watched_and_removed(world: World) -> None
         assert request.headers["x-key"] == "k"
         (line,) = (await push(world, "ls")).stdout.splitlines()
         assert line.split("\t")[:4] == [id, "orders/**", sink.url, "active"]
-        assert json.loads((await push(world, "ls", "--json")).stdout)["id"] == id
+        listed = json.loads((await push(world, "ls", "--json")).stdout)
+        assert listed["id"] == id
+        assert json.loads((await push(world, "show", id)).stdout)["sink"] == listed["sink"]
         while not (lines := (await push(world, "log", id)).stdout.splitlines()):
             continue
         assert lines[0].split("\t")[2:6] == ["orders/7", "attempt 1", "delivered", "204"]

@@ -64,7 +64,7 @@ def durable_show(gateway: Gateway, relay: str, name: str) -> None:
 @click.argument("name")
 @click.argument("pattern")
 @click.option("--from", "start", metavar="WHERE", help="now, start, a cursor or a time (default: now).")
-@click.option("--by", metavar="ATTRIBUTE", help="Events with one value of it go to one consumer, in order.")
+@click.option("--partition-by", metavar="ATTRIBUTE", help="Events with one value of it go to one consumer, in order.")
 @click.option("--ack-wait", type=float, metavar="SECONDS", help="Until a delivery is made again (default: 30).")
 @click.option("--max-deliveries", type=int, metavar="N", help="After N in vain an event is dead.")
 @click.option("--max-in-flight", type=int, metavar="N", help="Most events under way at once (default: 1024).")
@@ -76,7 +76,7 @@ def durable_add(
     name: str,
     pattern: str,
     start: str | None,
-    by: str | None,
+    partition_by: str | None,
     ack_wait: float | None,
     max_deliveries: int | None,
     max_in_flight: int | None,
@@ -91,7 +91,7 @@ def durable_add(
     wish: dict[str, Any] = {
         "pattern": check_pattern(pattern),
         "from": start,
-        "key": by,
+        "key": partition_by,
         "ackWait": ack_wait,
         "maxDeliveries": max_deliveries,
         "maxInFlight": max_in_flight,

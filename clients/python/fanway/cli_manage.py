@@ -59,7 +59,9 @@ def relay_ls(gateway: Gateway, as_json: bool) -> None:
 @click.option("--anonymous", is_flag=True, help="Senders need no token.")
 @click.option("--public", is_flag=True, help="List it in the discovery feed while somebody listens.")
 @click.option("--display-name", metavar="TEXT", help="Its name there (default: the last segment of NAME).")
-@click.option("--history", metavar="N|none", help="How many events it remembers.")
+@click.option("--history", metavar="N|none", help="Most events it remembers.")
+@click.option("--history-seconds", type=click.FloatRange(min=0), metavar="S", help="And how long, at most.")
+@click.option("--history-bytes", type=click.IntRange(min=0), metavar="BYTES", help="And how much payload, at most.")
 @click.option("--durable", is_flag=True, help="Remember them on disk; a publish is acknowledged when it is there.")
 @click.option("--retain", is_flag=True, help="Keep the last event of each address.")
 @click.option("--slow", type=click.Choice(SLOW), help="What becomes of slow consumers.")
@@ -76,6 +78,8 @@ def relay_add(
     public: bool,
     display_name: str | None,
     history: str | None,
+    history_seconds: float | None,
+    history_bytes: int | None,
     durable: bool,
     retain: bool,
     slow: str | None,
@@ -86,9 +90,12 @@ def relay_add(
 ) -> None:
     """Provision a relay, or replace its settings.
 
+    Whichever limit of its history is reached first cuts; those that are not given are as the gateway has them.
+
     \b
     Examples:
-      fanway relay add orders --history 5000 --durable
+      fanway relay add orders --history 5000 --history-seconds 86400
+      fanway relay add orders --durable
       fanway relay add orders --schema order.json --max-event 10000
     """
     settings: dict[str, Any] = {"profile": profile, "displayName": display_name, "slow": slow, "budget": budget}
@@ -101,15 +108,7 @@ def relay_add(
         settings["isPublic"] = True
     if retain:
         settings["retain"] = "last"
-    if history is not None and history != "none" and not history.isdecimal():
-        raise click.UsageError(f"--history takes a number or none, not {history!r}.")
-    if history == "none":
-        if durable:
-            raise click.UsageError("--durable remembers; --history none does not.")
-        settings["history"] = {"keep": "none"}
-    elif history is not None or durable:
-        keep = {"keep": "durable" if durable else "memory"}
-        settings["history"] = keep | ({} if history is None else {"events": int(history)})
+    settings["history"] = _history(history, history_seconds, history_bytes, durable)
     body = {key: value for key, value in settings.items() if value is not None}
     call(gateway, "PUT", f"relays/{quote(check_address(name))}", body)
     print_line(safe(f"{name} added"))
@@ -123,6 +122,19 @@ def _read_schema(file: Any) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise click.UsageError("--schema is not a file with a JSON object.")
     return schema
+
+
+def _history(events: str | None, seconds: float | None, most_bytes: int | None, durable: bool) -> dict[str, Any] | None:
+    """What a relay shall remember; None: nothing was said of it."""
+    if events == "none":
+        if durable or seconds is not None or most_bytes is not None:
+            raise click.UsageError("--history none remembers nothing; --durable and other limits do not go with it.")
+        return {"keep": "none"}
+    if events is not None and not events.isdecimal():
+        raise click.UsageError(f"--history takes a number or none, not {events!r}.")
+    limits = {"events": None if events is None else int(events), "seconds": seconds, "bytes": most_bytes}
+    said = {name: value for name, value in limits.items() if value is not None}
+    return {"keep": "durable" if durable else "memory", **said} if said or durable else None
 
 
 @relay.command("rm")

@@ -47,6 +47,19 @@ def push_ls(gateway: Gateway, as_json: bool) -> None:
         print_line("\t".join(map(safe, words)))
 
 
+@push.command("show")
+@click.argument("id")
+@gateway_options
+def push_show(gateway: Gateway, id: str) -> None:
+    """Show a push subscription as JSON, without its secrets.
+
+    \b
+    Example:
+      fanway push show 4a1f0c7e9b2d8365
+    """
+    print_line(json.dumps(call(gateway, "GET", _place(id)), indent=2))
+
+
 @push.command("add")
 @click.argument("pattern")
 @click.argument("sink")

@@ -18,6 +18,9 @@ from app.push.signature import key_of, new_secret, signature_of
 RECEIVERS = Path(__file__).parents[3] / "docs" / "receivers"
 
 
+ABOUT = {"ce-type": "made", "ce-fanwayaddress": "orders/7"}
+
+
 @dataclass
 class Receiver:
     """A running receiver; `secret` is one of its two."""
@@ -35,14 +38,14 @@ class Receiver:
         sent: bytes | None = None,
         secret: str | None = None,
         signature: str | None = None,
+        about: dict[str, str] = ABOUT,
     ) -> int:
         timestamp = int(time.time() - age)
         headers = {
             "webhook-id": id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature or signature_of([key_of(secret or self.secret)], id, timestamp, body),
-            "ce-type": "made",
-            "ce-fanwayaddress": "orders/7",
+            **about,
         }
         return httpx.post(
             self.url, headers=headers, content=body if sent is None else sent, trust_env=False
@@ -82,6 +85,14 @@ def test_a_genuine_delivery_is_handled_once_and_its_replay_is_not(receiver: Rece
         ["msg_1", "made", "orders/7"],
         ["msg_2", "made", "orders/7"],
     ]
+
+
+def test_of_an_event_in_structured_mode_the_body_says_all(receiver: Receiver) -> None:
+    assert receiver.post(b'{"type":"made"}', about={"Content-Type": "application/cloudevents+json"}) == 204
+    [line] = receiver.lines()
+    assert (line.split(" ")[0], '{"type":"made"}' in line) == ("msg_1", True)
+    assert "None" not in line
+    assert "undefined" not in line
 
 
 def test_what_is_not_genuine_or_not_fresh_is_refused(receiver: Receiver) -> None:
